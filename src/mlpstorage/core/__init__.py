@@ -1,0 +1,1 @@
+"""Nouns and arithmetic: standard library only, no I/O, no clock."""

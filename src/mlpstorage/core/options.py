@@ -1,0 +1,36 @@
+"""Options of a command as plain dataclass fields, so that no benchmark depends on a CLI library.
+
+A command's options are one frozen dataclass; each field is made by `opt`. The `cli` room turns
+them into a command line, environment variables and config-file keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+_KEY = "mlpstorage.opt"
+
+
+@dataclass(frozen=True)
+class Opt:
+    """How one option is spelled and explained."""
+
+    help: str
+    short: str = ""
+    group: str = "Options"
+    many: bool = False
+
+
+def opt(
+    default: Any, help: str, *, short: str = "", group: str = "Options", many: bool = False
+) -> Any:  # noqa: ANN401
+    """A dataclass field that is an option; pass `dataclasses.MISSING` for a required one."""
+    return field(default=default, metadata={_KEY: Opt(help, short, group, many)})
+
+
+def opt_of(spec: dataclasses.Field[Any]) -> Opt:
+    """The `Opt` of a field made by `opt`."""
+    found: Opt = spec.metadata[_KEY]
+    return found
