@@ -41,17 +41,17 @@ class Issue:
     fix: str = ""
 
 
-SubjectT = TypeVar("SubjectT", contravariant=True)
+SubjectT_contra = TypeVar("SubjectT_contra", contravariant=True)
 
 
 @dataclass(frozen=True)
-class Rule(Generic[SubjectT]):
+class Rule(Generic[SubjectT_contra]):
     """One numbered rule: a pure function from its subject (a plan or a result) to issues."""
 
     id: str
     title: str
     phase: Phase
-    check: Callable[[SubjectT], Iterable[Issue]]
+    check: Callable[[SubjectT_contra], Iterable[Issue]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Verdict:
         return tuple(issue for issue in self.issues if issue.category is Category.INVALID)
 
 
-def judge(rules: Iterable[Rule[SubjectT]], subject: SubjectT, *, phase: Phase) -> Iterator[Issue]:
+def judge(
+    rules: Iterable[Rule[SubjectT_contra]], subject: SubjectT_contra, *, phase: Phase
+) -> Iterator[Issue]:
     """Every issue that the rules of one phase find in the subject, in the order of the rules."""
     for rule in rules:
         if rule.phase is phase:
@@ -79,7 +81,8 @@ def verdict_of(issues: Iterable[Issue], *, asked: Category) -> Verdict:
 
     >>> verdict_of([], asked=Category.CLOSED).category.name
     'CLOSED'
-    >>> verdict_of([Issue("3.3.2", Category.INVALID, "AU too low")], asked=Category.OPEN).category.name
+    >>> issue = Issue("3.3.2", Category.INVALID, "AU too low")
+    >>> verdict_of([issue], asked=Category.OPEN).category.name
     'INVALID'
     """
     found = tuple(issues)

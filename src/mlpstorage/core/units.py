@@ -38,7 +38,7 @@ def parse_bytes(text: str, *, bare_unit: int = 1) -> int:
     if match is None:
         raise UsageError(
             f"{text!r} is not a size",
-            fix="give a non-negative number with an optional unit, such as 4096, 64KiB, 32GiB or 2TB",
+            fix="give a non-negative number with an optional unit: 4096, 64KiB, 32GiB, 2TB",
         )
     number = float(match["number"])
     prefix = match["prefix"].lower()
@@ -73,15 +73,14 @@ def format_bytes(count: float) -> str:
     ('0 B', '1.50 KiB', '139.8 MiB', '5.00 TiB')
     """
     value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(value) < 1024:  # noqa: PLR2004  (the base of binary units)
-            break
-        value /= 1024
-    else:
-        unit = "PiB"
-    if unit == "B":
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    power = 0
+    while abs(value) >= KIB and power < len(units) - 1:
+        value /= KIB
+        power += 1
+    if power == 0:
         return f"{value:.0f} B"
-    return f"{value:.2f} {unit}" if abs(value) < 100 else f"{value:.1f} {unit}"  # noqa: PLR2004
+    return f"{value:.2f} {units[power]}" if abs(value) < 100 else f"{value:.1f} {units[power]}"  # noqa: PLR2004
 
 
 def format_seconds(seconds: float) -> str:
