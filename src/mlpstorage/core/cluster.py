@@ -33,7 +33,7 @@ class Host:
 
 
 def parse_hosts(tokens: Sequence[str]) -> tuple[Host, ...]:
-    """The hosts named by words, commas, `host:slots` and `@file` (one or more per line, # comments).
+    """The hosts named by words, commas, `host:slots` and `@file` (with # comments).
 
     >>> [h.name for h in parse_hosts(["h1,h2:4", "h3"])], parse_hosts(["h2:4"])[0].slots
     (['h1', 'h2', 'h3'], 4)

@@ -1,4 +1,4 @@
-"""Everything that happens in a run, as values: the journal, the display and the result read these."""
+"""Everything that happens in a run, as values that journal, display and result read."""
 
 from __future__ import annotations
 

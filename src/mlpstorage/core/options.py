@@ -6,9 +6,11 @@ them into a command line, environment variables and config-file keys.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import dataclasses
 
 _KEY = "mlpstorage.opt"
 
@@ -17,17 +19,22 @@ _KEY = "mlpstorage.opt"
 class Opt:
     """How one option is spelled and explained."""
 
-    help: str
+    text: str
     short: str = ""
     group: str = "Options"
     many: bool = False
 
 
 def opt(
-    default: Any, help: str, *, short: str = "", group: str = "Options", many: bool = False
-) -> Any:  # noqa: ANN401
-    """A dataclass field that is an option; pass `dataclasses.MISSING` for a required one."""
-    return field(default=default, metadata={_KEY: Opt(help, short, group, many)})
+    default: Any,  # noqa: ANN401 (as dataclasses.field)
+    text: str,
+    *,
+    short: str = "",
+    group: str = "Options",
+    many: bool = False,
+) -> Any:  # noqa: ANN401 (as dataclasses.field)
+    """A dataclass field that is an option; `text` is its help."""
+    return field(default=default, metadata={_KEY: Opt(text, short, group, many)})
 
 
 def opt_of(spec: dataclasses.Field[Any]) -> Opt:

@@ -1,1 +1,1 @@
-"""."""
+"""The data plane inside a rank: buffers, readers, generators, file formats, ranks' agreement."""

@@ -1,0 +1,97 @@
+"""Opening files for buffered or direct reading, and getting them out of the page cache."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from mlpstorage.core.errors import BenchmarkError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+# Every direct read starts and ends on this boundary; no storage in use asks for more.
+DIRECT_ALIGNMENT = 4096
+_DROP_CLEAN_PAGES = "1\n"
+
+
+def read_flags(*, direct: bool) -> int:
+    """The flags of `os.open` for reading, buffered or direct."""
+    return os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
+
+
+def prove_direct(path: Path, buffer: memoryview) -> None:
+    """Read one block of a file directly; there is never a silent fall-back to buffered reading.
+
+    Raises:
+        ConfigurationError: the filesystem refuses O_DIRECT.
+        BenchmarkError: the file cannot be read at all.
+    """
+    try:
+        fd = os.open(path, read_flags(direct=True))
+        try:
+            os.preadv(fd, [buffer[:DIRECT_ALIGNMENT]], 0)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise ConfigurationError(
+                f"the filesystem of {path} refuses O_DIRECT",
+                why="reader.odirect=true asks for reads that bypass the page cache",
+                fix="set reader.odirect=false, or put the data on a filesystem with direct I/O",
+            ) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path | str, error: OSError) -> BenchmarkError:
+    """The error for a data file that cannot be opened or read."""
+    missing = error.errno == errno.ENOENT
+    return BenchmarkError(
+        f"data file {path} is missing" if missing else f"cannot read {path}: {error.strerror}",
+        why="the data set's manifest names it",
+        fix="run datagen again with the same arguments: it writes what is missing",
+    )
+
+
+def truncated(path: Path | str, length: int, expected: int) -> BenchmarkError:
+    """The error for a data file that ends before the bytes its manifest promises."""
+    return BenchmarkError(
+        f"data file {path} is truncated: it ends at {length} of {expected} bytes",
+        why="the data set's manifest promises the full length",
+        fix="run datagen again with the same arguments: it replaces the file",
+    )
+
+
+def drop_system_cache() -> bool:
+    """Ask the kernel to drop all clean pages of this host; False when that is not allowed."""
+    try:
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as control:  # noqa: PTH123 (not a file on disk)
+            os.sync()
+            control.write(_DROP_CLEAN_PAGES)
+    except OSError:
+        return False
+    return True
+
+
+def drop_files(paths: Iterable[Path]) -> int:
+    """Advise the kernel to drop the pages of each file; the number of files advised.
+
+    Raises:
+        BenchmarkError: a file is missing or unreadable.
+    """
+    count = 0
+    for path in paths:
+        try:
+            fd = os.open(path, read_flags(direct=False))
+        except OSError as error:
+            raise unreadable(path, error) from error
+        try:
+            # Dirty pages cannot be dropped: freshly generated data goes to the device first.
+            os.fdatasync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+        count += 1
+    return count

@@ -1,0 +1,1 @@
+"""Training data loading: emulated accelerators that consume batches read from real storage."""

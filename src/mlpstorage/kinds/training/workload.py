@@ -1,0 +1,216 @@
+"""What a model asks of storage: typed figures, read from one YAML file per workload.
+
+The names of sections and parameters are DLIO's, so that `--params` of the reference tool work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mlpstorage.config import Document, assignments, convert, load_yaml, parse_yaml
+from mlpstorage.core.errors import ConfigurationError, NotFoundError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Shuffle = Literal["off", "seed", "random"]
+
+# Both generations of the reference engine's parameter names are understood.
+_OLD_NAMES = {
+    "record_length": "record_length_bytes",
+    "record_length_stdev": "record_length_bytes_stdev",
+    "record_length_resize": "record_length_bytes_resize",
+}
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A section of a workload file: frozen, and strict about its names."""
+
+
+class Dataset(_Section, frozen=True):
+    """How the samples lie in files; `record_length_bytes` is the mean size of a sample in bytes."""
+
+    format: Literal["npz", "tfrecord"]
+    record_length_bytes: Annotated[float, Meta(ge=1)]
+    record_length_bytes_stdev: Annotated[float, Meta(ge=0)] = 0.0
+    record_length_bytes_resize: Count = 0
+    num_files_train: Positive | None = None
+    num_samples_per_file: Positive = 1
+    num_subfolders_train: Count | None = None
+
+
+class Reader(_Section, frozen=True):
+    """How samples are read; `transfer_size` is the bytes of one read call."""
+
+    batch_size: Positive
+    data_loader: Literal["pytorch", "tensorflow"] = "pytorch"
+    read_threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    computation_threads: Count = 1
+    prefetch_size: Count = 2
+    transfer_size: Annotated[int, Meta(ge=4096, le=1 << 30)] = 1 << 20
+    file_shuffle: Shuffle = "off"
+    sample_shuffle: Shuffle = "off"
+    shuffle_size: Count = 0
+    odirect: bool = False
+
+
+class Train(_Section, frozen=True):
+    """The emulated training; `computation_time` is seconds per step."""
+
+    computation_time: Seconds
+    epochs: Positive = 1
+    seed: Count = 123
+
+
+class Metric(_Section, frozen=True):
+    """What is asked of the result; the window leaves out steps at both ends of an epoch."""
+
+    au: Annotated[float, Meta(ge=0, le=1)]
+    exclude_start_steps: Count = 1
+    exclude_end_steps: Count = 0
+
+
+class Workload(_Section, frozen=True):
+    """All figures of one model on one accelerator; immutable."""
+
+    model: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+$")]
+    accelerator: str
+    edition: str
+    dataset: Dataset
+    reader: Reader
+    train: Train
+    metric: Metric
+
+    @property
+    def record_bytes(self) -> int:
+        """The mean size of a sample in whole bytes."""
+        return round(self.dataset.record_length_bytes)
+
+
+@dataclass(frozen=True)
+class ResolvedWorkload:
+    """A workload, the document it came from (with sources), and what the user overrode."""
+
+    workload: Workload
+    document: Document
+    overrides: dict[str, Any]
+
+
+def packaged_models() -> tuple[str, ...]:
+    """The names of the workloads that the package ships, sorted.
+
+    >>> "unet3d" in packaged_models()
+    True
+    """
+    folder = resources.files(__package__) / "workloads"
+    return tuple(
+        sorted(f.name[: -len(".yaml")] for f in folder.iterdir() if f.name.endswith(".yaml"))
+    )
+
+
+def resolve_workload(
+    model: str,
+    accelerator: str,
+    params: Sequence[str] = (),
+    *,
+    workload_file: Path | None = None,
+    defaults: Document | None = None,
+) -> ResolvedWorkload:
+    """The workload of a model on an accelerator, with the user's parameters laid over it.
+
+    Args:
+        model: Name of a packaged workload, or of the user's file.
+        accelerator: One of the file's accelerators.
+        params: `section.key=value` words; the strongest layer.
+        workload_file: The user's own file in the same schema, instead of a packaged one.
+        defaults: A layer between the file and the parameters (a trial's).
+
+    Raises:
+        UsageError: unknown model or accelerator.
+        NotFoundError, ConfigurationError: the file or a parameter is wrong.
+    """
+    file = load_yaml(workload_file) if workload_file else _packaged(model)
+    where = str(workload_file or f"{model}.yaml")
+    named = file.values.get("model")
+    if workload_file and named != model:
+        raise UsageError(f"{where} describes {named}, not {model}", fix=f"pass --model {named}")
+    figures = _figures(file, accelerator, where)
+    overrides = _modern(assignments(params, "--params"))
+    _refuse_foreign(overrides)
+    base = file.without("accelerators").layered(figures)
+    for layer in (defaults, overrides):
+        base = base.layered(layer) if layer else base
+    base = base.layered(
+        Document({"accelerator": accelerator}, {"accelerator": "--accelerator-type"})
+    )
+    workload = convert(_modern(base), Workload, where)
+    return ResolvedWorkload(workload, base, dict(overrides.leaves()))
+
+
+def _refuse_foreign(overrides: Document) -> None:
+    sections = ("dataset", "reader", "train", "metric")
+    for name in overrides.values:
+        if name not in sections:
+            raise UsageError(
+                f"--params: unknown section {name!r}", fix=did_you_mean(name, sections)
+            )
+
+
+def _packaged(model: str) -> Document:
+    models = packaged_models()
+    if model not in models:
+        raise UsageError(f"unknown model {model!r}", fix=did_you_mean(model, models))
+    text = (resources.files(__package__) / "workloads" / f"{model}.yaml").read_text("utf-8")
+    return parse_yaml(text, f"{model}.yaml")
+
+
+def _figures(file: Document, accelerator: str, where: str) -> Document:
+    known = file.values.get("accelerators")
+    if not isinstance(known, dict) or not known:
+        raise ConfigurationError(
+            f"{where}: no accelerators", fix="add `accelerators: {h100: {edition: …, train: …}}`"
+        )
+    if accelerator not in known:
+        raise UsageError(
+            f"{file.values.get('model')} has no figures for accelerator {accelerator!r}",
+            fix=did_you_mean(accelerator, known),
+        )
+    return file.section("accelerators", accelerator)
+
+
+def _modern(document: Document) -> Document:
+    """The document with the older names of dataset parameters replaced by the newer ones."""
+    dataset = document.values.get("dataset")
+    if not isinstance(dataset, dict) or not _OLD_NAMES.keys() & dataset.keys():
+        return document
+    renamed = {_OLD_NAMES.get(key, key): value for key, value in dataset.items()}
+    sources = {
+        "dataset." + _OLD_NAMES.get(name[8:], name[8:]) if name.startswith("dataset.") else name: at
+        for name, at in document.sources.items()
+    }
+    return Document({**document.values, "dataset": renamed}, sources)
+
+
+def load_any(path: Path) -> tuple[str, ...]:
+    """Check a user's workload file whole: the accelerators whose figures convert.
+
+    Raises:
+        NotFoundError, ConfigurationError: as `resolve_workload`.
+    """
+    file = load_yaml(path)
+    model = str(file.values.get("model"))
+    accelerators = file.values.get("accelerators")
+    if not isinstance(accelerators, dict):
+        raise NotFoundError(f"{path}: no accelerators", fix="add an `accelerators` section")
+    for accelerator in accelerators:
+        resolve_workload(model, accelerator, workload_file=path)
+    return tuple(accelerators)
