@@ -1,1 +1,1 @@
-"""."""
+"""The command line: the only room that knows the CLI library."""

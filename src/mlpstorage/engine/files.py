@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Every direct read starts and ends on this boundary; no storage in use asks for more.
 DIRECT_ALIGNMENT = 4096
+_DROP_CONTROL = "/proc/sys/vm/drop_caches"
 _DROP_CLEAN_PAGES = "1\n"
 
 
@@ -64,15 +65,27 @@ def truncated(path: Path | str, length: int, expected: int) -> BenchmarkError:
     )
 
 
-def drop_system_cache() -> bool:
-    """Ask the kernel to drop all clean pages of this host; False when that is not allowed."""
+def may_drop_system_cache() -> bool:
+    """Whether this process may ask the kernel to drop all clean pages of the host."""
+    return os.access(_DROP_CONTROL, os.W_OK)
+
+
+def drop_system_cache() -> None:
+    """Write dirty pages out, then ask the kernel to drop all clean pages of this host.
+
+    Raises:
+        ConfigurationError: that is not allowed here.
+    """
+    os.sync()
     try:
-        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as control:  # noqa: PTH123 (not a file on disk)
-            os.sync()
+        with open(_DROP_CONTROL, "w", encoding="ascii") as control:  # noqa: PTH123 (a control)
             control.write(_DROP_CLEAN_PAGES)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot drop the host's page cache: {error}",
+            why="--drop-caches system was asked for",
+            fix="run as root, or use --drop-caches files",
+        ) from error
 
 
 def drop_files(paths: Iterable[Path]) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -59,3 +60,15 @@ def percentile(counts: Mapping[int, int], share: float) -> int:
         if seen >= share * total:
             return lower_edge(bucket)
     return 0
+
+
+def merge(parts: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    """The histogram of all values that the parts counted.
+
+    >>> merge([{1: 2}, {1: 1, 5: 1}])
+    {1: 3, 5: 1}
+    """
+    total: Counter[int] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(total)

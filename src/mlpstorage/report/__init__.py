@@ -1,1 +1,1 @@
-"""."""
+"""Sections and verdicts, rendered."""

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from mlpstorage.config import Document, assignments, convert, load_yaml, parse_yaml
-from mlpstorage.core.errors import ConfigurationError, NotFoundError, UsageError, did_you_mean
+from mlpstorage.core.errors import ConfigurationError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,17 +200,13 @@ def _modern(document: Document) -> Document:
     return Document({**document.values, "dataset": renamed}, sources)
 
 
-def load_any(path: Path) -> tuple[str, ...]:
-    """Check a user's workload file whole: the accelerators whose figures convert.
+def default_accelerator(model: str, workload_file: Path | None) -> str:
+    """The first accelerator of a workload file, for commands that only need the data's figures.
 
     Raises:
-        NotFoundError, ConfigurationError: as `resolve_workload`.
+        UsageError: unknown model.
+        NotFoundError, ConfigurationError: the file is wrong.
     """
-    file = load_yaml(path)
-    model = str(file.values.get("model"))
-    accelerators = file.values.get("accelerators")
-    if not isinstance(accelerators, dict):
-        raise NotFoundError(f"{path}: no accelerators", fix="add an `accelerators` section")
-    for accelerator in accelerators:
-        resolve_workload(model, accelerator, workload_file=path)
-    return tuple(accelerators)
+    file = load_yaml(workload_file) if workload_file else _packaged(model)
+    known = file.values.get("accelerators")
+    return next(iter(known)) if isinstance(known, dict) and known else ""

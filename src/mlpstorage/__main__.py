@@ -1,0 +1,31 @@
+"""`mlpstorage` and `python -m mlpstorage`: errors become exit codes here, and only here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: list[str]) -> int:
+    """Run a command line; its exit code, whatever happens."""
+    from mlpstorage.cli.app import run as run_command
+    from mlpstorage.cli.failure import report
+
+    try:
+        return run_command(argv)
+    except BrokenPipeError:
+        # The reader of our output has gone (such as `| head`): there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (the last line of defence)
+        return report(error, argv)
+
+
+if __name__ == "__main__":
+    main()

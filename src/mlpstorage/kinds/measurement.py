@@ -1,0 +1,49 @@
+"""What every benchmark kind gives the workflow to execute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mlpstorage.core.events import RankResult
+    from mlpstorage.core.plan import Outcome, Plan
+    from mlpstorage.core.problems import Problem
+    from mlpstorage.launch import Launcher, RankJob
+
+
+class Measurement(Protocol):
+    """One run, from its plan to its outcome; the workflow calls the methods in this order."""
+
+    @property
+    def plan(self) -> Plan:
+        """What will be done; worked out without touching storage beyond reading a manifest."""
+
+    @property
+    def results_dir(self) -> Path:
+        """The root of the results tree."""
+
+    @property
+    def tolerates_invalid(self) -> bool:
+        """Whether an INVALID verdict still means success for the user."""
+
+    @property
+    def what_if(self) -> bool:
+        """Whether to stop after the plan."""
+
+    def prerequisite(self) -> Measurement | None:
+        """A run that must come first, such as generating the data of a trial."""
+
+    def problems(self) -> Sequence[Problem]:
+        """Everything in the environment that would make this run fail, found before any work."""
+
+    def launcher(self) -> Launcher:
+        """How the ranks will be started."""
+
+    def job(self, run_dir: Path) -> RankJob:
+        """What the ranks do; may prepare directories for them."""
+
+    def outcome(self, results: Sequence[RankResult]) -> Outcome:
+        """What the ranks' records mean; may finish what the ranks began."""

@@ -1,0 +1,36 @@
+"""What one rank does in `training datagen`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mlpstorage.core.events import Progress
+from mlpstorage.engine.dataset import SpecRecord
+from mlpstorage.engine.generate import generate_share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlpstorage.core.events import Event
+    from mlpstorage.engine.comm import Comm
+
+
+def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
+    """Generate this rank's share of the files.
+
+    Raises:
+        MlpstorageError: the storage refuses or is full.
+    """
+    spec = msgspec.convert(argument["spec"], SpecRecord).spec()
+
+    def progress(done: int, total: int, count: int) -> None:
+        emit(Progress(comm.rank, "generating", done, total, "files", count))
+
+    share = generate_share(
+        spec, Path(argument["folder"]), comm.rank, comm.size, on_progress=progress
+    )
+    return asdict(share)

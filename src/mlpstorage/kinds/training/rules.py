@@ -1,0 +1,214 @@
+"""The training rules: each a pure function of a subject, named by its number.
+
+Numbers are those of the MLPerf Storage rules (v3.0 numbering); `T.…` are our own, about evidence.
+The same functions judge the plan before a run and the result after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlpstorage.core.rules import Category, Issue, Phase, Rule
+from mlpstorage.core.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mlpstorage.kinds.training.sizing import Sizing
+    from mlpstorage.kinds.training.workload import Workload
+
+# What each division lets a submitter change; the tool's own values never stand here.
+CLOSED_PARAMETERS = frozenset(
+    {
+        "dataset.num_files_train",
+        "dataset.num_subfolders_train",
+        "reader.read_threads",
+        "reader.computation_threads",
+        "reader.transfer_size",
+        "reader.prefetch_size",
+        "reader.odirect",
+    }
+)
+OPEN_PARAMETERS = CLOSED_PARAMETERS | {
+    "dataset.format",
+    "dataset.num_samples_per_file",
+    "reader.data_loader",
+}
+MAX_CLOSED_PREFETCH = 2
+# Bytes that the page cache may deliver: rank borders and re-read tails, not a working set.
+MAX_CACHED_SHARE = 0.05
+MAX_BYTES_DEVIATION = 0.01
+
+
+@dataclass(frozen=True)
+class PlanSubject:
+    """What can be judged before a run; `minimum` is worked out from the larger known memory."""
+
+    workload: Workload
+    overrides: Mapping[str, Any]
+    files: int
+    minimum: Sizing
+    trial: bool = False
+    own_workload: bool = False
+    same_filesystem: bool | None = None
+
+
+@dataclass(frozen=True)
+class ResultSubject:
+    """What can be judged after a run; shares are 0 to 1, None where they cannot be known."""
+
+    workload: Workload
+    au_percent: float
+    bytes_read: int
+    bytes_expected: int
+    cached_share: float | None
+    filesystem: str = ""
+
+
+def dataset_size(plan: PlanSubject) -> Iterator[Issue]:
+    """3.1.2: the data set is at least as large as the sizing formula asks."""
+    if plan.files >= plan.minimum.files:
+        return
+    reason = "a trial is smaller than any valid run" if plan.trial else "the data set is too small"
+    yield Issue(
+        "3.1.2",
+        Category.INVALID,
+        f"{reason} ({plan.minimum.binds} decide)",
+        parameter="dataset.num_files_train",
+        expected=f">= {plan.minimum.files} files ({format_bytes(plan.minimum.bytes)})",
+        actual=f"{plan.files} files",
+        fix="generate what `training datasize` asks for",
+    )
+
+
+def different_filesystems(plan: PlanSubject) -> Iterator[Issue]:
+    """3.4.2: results are not written to the filesystem that is measured.
+
+    The published text does not say what OPEN allows; here such a run is at best OPEN.
+    """
+    if plan.same_filesystem:
+        yield Issue(
+            "3.4.2",
+            Category.OPEN,
+            "data and results are on the same filesystem",
+            parameter="--results-dir",
+            expected="another filesystem",
+            actual="the data directory's",
+            fix="choose a --results-dir on another filesystem",
+        )
+
+
+def allowed_parameters(plan: PlanSubject) -> Iterator[Issue]:
+    """3.6.2, 3.6.3: only the parameters that a division leaves free are changed."""
+    for name, value in plan.overrides.items():
+        if name in CLOSED_PARAMETERS:
+            continue
+        is_open = name in OPEN_PARAMETERS
+        yield Issue(
+            "3.6.2" if is_open else "3.6.3",
+            Category.OPEN if is_open else Category.INVALID,
+            f"{name} may not be changed in {'CLOSED' if is_open else 'any division'}",
+            parameter=name,
+            expected="the workload's value",
+            actual=str(value),
+            fix=f"leave {name} out of --params",
+        )
+
+
+def closed_ranges(plan: PlanSubject) -> Iterator[Issue]:
+    """3.6.2: parameters that CLOSED leaves free only within a range or for one model."""
+    prefetch = plan.overrides.get("reader.prefetch_size")
+    if prefetch is not None and prefetch > MAX_CLOSED_PREFETCH:
+        yield Issue(
+            "3.6.2",
+            Category.OPEN,
+            "prefetch is deeper than CLOSED allows",
+            parameter="reader.prefetch_size",
+            expected=f"0 to {MAX_CLOSED_PREFETCH}",
+            actual=str(prefetch),
+            fix="set reader.prefetch_size to 2 or less",
+        )
+    if plan.workload.reader.odirect and plan.workload.model != "unet3d":
+        yield Issue(
+            "3.6.2",
+            Category.OPEN,
+            "direct I/O is free in CLOSED for unet3d only",
+            parameter="reader.odirect",
+            expected="false",
+            actual="true",
+            fix="leave reader.odirect out of --params",
+        )
+
+
+def published_workload(plan: PlanSubject) -> Iterator[Issue]:
+    """T.1: a user's own workload file is comparable with itself only."""
+    if plan.own_workload:
+        yield Issue(
+            "T.1",
+            Category.OPEN,
+            "the figures come from your own workload file",
+            parameter="--workload-file",
+            expected="a packaged workload",
+            actual=plan.workload.model,
+        )
+
+
+def utilisation(result: ResultSubject) -> Iterator[Issue]:
+    """3.3.2: accelerator utilisation reaches the workload's floor."""
+    floor = 100 * result.workload.metric.au
+    # A comparison that is false for nan: a run too short to have a metric window is INVALID.
+    if not result.au_percent >= floor:
+        yield Issue(
+            "3.3.2",
+            Category.INVALID,
+            "accelerator utilisation is below the floor",
+            parameter="AU",
+            expected=f">= {floor:.0f} %",
+            actual=f"{result.au_percent:.2f} %",
+            fix="emulate fewer accelerators, or use faster storage",
+        )
+
+
+def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
+    """T.2: the kernel saw the ranks read what the plan says, within one percent."""
+    if abs(result.bytes_read - result.bytes_expected) > MAX_BYTES_DEVIATION * result.bytes_expected:
+        yield Issue(
+            "T.2",
+            Category.INVALID,
+            "the bytes read are not the bytes of the samples",
+            parameter="rchar of the ranks",
+            expected=f"{result.bytes_expected} ± 1 %",
+            actual=str(result.bytes_read),
+            fix="report this: the engine read something else than it planned",
+        )
+
+
+def cold_reads(result: ResultSubject) -> Iterator[Issue]:
+    """T.3: the bytes came from storage, not from the clients' page cache."""
+    share = result.cached_share
+    if share is not None and share > MAX_CACHED_SHARE:
+        memory = " (a filesystem in memory)" if result.filesystem in {"tmpfs", "ramfs"} else ""
+        yield Issue(
+            "T.3",
+            Category.INVALID,
+            f"the clients' memory delivered the data{memory}",
+            parameter="cached share of bytes",
+            expected=f"<= {100 * MAX_CACHED_SHARE:.0f} %",
+            actual=f"{100 * share:.1f} %",
+            fix="use a larger data set, --drop-caches auto, or reader.odirect=true",
+        )
+
+
+PLAN_RULES: tuple[Rule[PlanSubject], ...] = (
+    Rule("3.1.2", "Size of the data set", Phase.PLAN, dataset_size),
+    Rule("3.4.2", "Results on another filesystem", Phase.PLAN, different_filesystems),
+    Rule("3.6.2", "Parameters of the divisions", Phase.PLAN, allowed_parameters),
+    Rule("3.6.2", "Ranges of CLOSED parameters", Phase.PLAN, closed_ranges),
+    Rule("T.1", "Published workload", Phase.PLAN, published_workload),
+)
+RESULT_RULES: tuple[Rule[ResultSubject], ...] = (
+    Rule("3.3.2", "Accelerator utilisation", Phase.RESULT, utilisation),
+    Rule("T.2", "Bytes accounted for", Phase.RESULT, bytes_accounted),
+    Rule("T.3", "Cold reads", Phase.RESULT, cold_reads),
+)

@@ -1,0 +1,341 @@
+"""`training run` as a measurement: its plan, its checks, its job and its outcome."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mlpstorage.config import Document
+from mlpstorage.core.errors import MlpstorageError, UsageError, did_you_mean
+from mlpstorage.core.plan import Identity, Plan
+from mlpstorage.core.problems import Problem
+from mlpstorage.core.rules import Category, Phase, judge
+from mlpstorage.core.section import Row, Section
+from mlpstorage.core.units import format_bytes, format_seconds
+from mlpstorage.kinds.training import result
+from mlpstorage.kinds.training.datagen import TrainingDatagen
+from mlpstorage.kinds.training.dataset_choice import (
+    check_files,
+    clients_of,
+    data_folder,
+    existing_parent,
+    free_bytes,
+    load_manifest,
+    require_files,
+)
+from mlpstorage.kinds.training.placement import launcher_for, place_problems
+from mlpstorage.kinds.training.rules import PLAN_RULES, PlanSubject
+from mlpstorage.kinds.training.sizing import (
+    needed_bytes_per_second,
+    size_dataset,
+    trial_files,
+)
+from mlpstorage.kinds.training.workload import resolve_workload
+from mlpstorage.launch import RankJob
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlpstorage.core.events import RankResult
+    from mlpstorage.core.plan import Outcome
+    from mlpstorage.core.rules import Issue
+    from mlpstorage.engine.dataset import Manifest
+    from mlpstorage.kinds.training.dataset_choice import (
+        Clients,
+    )
+    from mlpstorage.kinds.training.options import RunOptions
+    from mlpstorage.kinds.training.sizing import (
+        Sizing,
+    )
+    from mlpstorage.kinds.training.workload import ResolvedWorkload
+    from mlpstorage.launch import Launcher
+
+TRIAL_EPOCHS = 3
+_FILES = "dataset.num_files_train"
+_DROP_METHODS = ("auto", "system", "files", "off")
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One run of the training benchmark, as the user asked for it."""
+
+    options: RunOptions
+    shuffle_seed: int = field(default_factory=lambda: random.SystemRandom().randrange(1 << 31))
+
+    @property
+    def results_dir(self) -> Path:
+        """The root of the results tree."""
+        return Path(self.options.results_dir).expanduser().absolute()
+
+    @property
+    def tolerates_invalid(self) -> bool:
+        """A trial is INVALID by nature, and the user asked for it."""
+        return self.options.allow_invalid_params or self.options.trial
+
+    @property
+    def what_if(self) -> bool:
+        """Whether to stop after the plan."""
+        return self.options.what_if
+
+    @cached_property
+    def clients(self) -> Clients:
+        """The client hosts."""
+        return clients_of(self.options, here=True)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the data set is."""
+        return data_folder(self.options.data_dir, self.options.model)
+
+    @cached_property
+    def resolved(self) -> ResolvedWorkload:
+        """The workload with every layer applied, a trial's defaults among them."""
+        plain = self._resolve(None)
+        if not self.options.trial:
+            return plain
+        return self._resolve(self._trial_defaults(plain))
+
+    def _resolve(self, defaults: Document | None) -> ResolvedWorkload:
+        options = self.options
+        return resolve_workload(
+            options.model,
+            options.accelerator_type,
+            options.params,
+            workload_file=Path(options.workload_file) if options.workload_file else None,
+            defaults=defaults,
+        )
+
+    def _trial_defaults(self, plain: ResolvedWorkload) -> Document:
+        free = free_bytes(self.folder)
+        files = trial_files(plain.workload, self.options.num_accelerators, free)
+        if not files and _FILES not in plain.overrides:
+            raise UsageError(
+                f"no trial fits in the {format_bytes(free)} free at {self.folder}",
+                why=f"{self.options.num_accelerators} accelerators need at least two steps each",
+                fix="free space, choose another --data-dir, or emulate fewer accelerators",
+            )
+        values = {"dataset": {"num_files_train": files}, "train": {"epochs": TRIAL_EPOCHS}}
+        return Document(values, {_FILES: "--trial", "train.epochs": "--trial"})
+
+    @cached_property
+    def minimum(self) -> Sizing:
+        """The least valid data set, by the larger of declared and measured memory."""
+        return size_dataset(
+            self.resolved.workload, self.options.num_accelerators, self.clients.judged_bytes
+        )
+
+    @property
+    def files(self) -> int:
+        """How many files the run reads: what the user or the trial says, else the least valid."""
+        return self.resolved.workload.dataset.num_files_train or self.minimum.files
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What the run is called."""
+        options, workload = self.options, self.resolved.workload
+        return Identity(
+            kind="training",
+            command="run",
+            model=workload.model,
+            segments=("training", workload.model, "run"),
+            ranks=options.num_accelerators,
+            accelerator=workload.accelerator,
+            edition=workload.edition,
+        )
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What will be done, and what the rules say so far.
+
+        Raises:
+            MlpstorageError: an option or a parameter is wrong.
+        """
+        self._check_options()
+        resolved = self.resolved
+        subject = PlanSubject(
+            workload=resolved.workload,
+            overrides=resolved.overrides,
+            files=self.files,
+            minimum=self.minimum,
+            trial=self.options.trial,
+            own_workload=bool(self.options.workload_file),
+            same_filesystem=self._same_filesystem(),
+        )
+        issues = tuple(judge(PLAN_RULES, subject, phase=Phase.PLAN))
+        return Plan(
+            identity=self.identity,
+            asked=self._asked,
+            issues=issues,
+            stops=self._stops(issues),
+            sections=(self._plan_section(),),
+            parameters=msgspec.to_builtins(resolved.workload),
+            overrides=resolved.overrides,
+            sources=resolved.document.sources,
+        )
+
+    @property
+    def _asked(self) -> Category:
+        return Category.CLOSED if self.options.closed else Category.OPEN
+
+    def _check_options(self) -> None:
+        options = self.options
+        if options.closed and options.open:
+            raise UsageError("--closed and --open exclude each other", fix="choose one division")
+        if options.closed and options.trial:
+            raise UsageError("--trial is never CLOSED", fix="leave --closed out")
+        if options.num_accelerators < 1:
+            raise UsageError(
+                f"--num-accelerators is {options.num_accelerators}", fix="give a positive number"
+            )
+        if options.drop_caches not in _DROP_METHODS:
+            raise UsageError(
+                f"--drop-caches {options.drop_caches!r} is unknown",
+                fix=did_you_mean(options.drop_caches, _DROP_METHODS),
+            )
+
+    def _same_filesystem(self) -> bool:
+        data, results = existing_parent(self.folder), existing_parent(self.results_dir)
+        return data.stat().st_dev == results.stat().st_dev
+
+    def _stops(self, issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
+        """The issues that end the run before it starts.
+
+        In OPEN, a user who names a number of files has chosen it: the run goes on and says at the
+        start and at the end that its size is not valid. Nobody else should wait for that news.
+        """
+        if self.tolerates_invalid:
+            return ()
+        found = [issue for issue in issues if issue.category is Category.INVALID]
+        if not self.options.closed and _FILES in self.resolved.overrides:
+            found = [issue for issue in found if issue.rule != "3.1.2"]
+        if self.options.closed:
+            found += [issue for issue in issues if issue.category is Category.OPEN]
+        return tuple(found)
+
+    def _plan_section(self) -> Section:
+        workload, ranks = self.resolved.workload, self.options.num_accelerators
+        reader, train = workload.reader, workload.train
+        steps = self._steps()
+        record = workload.dataset.record_length_bytes
+        data = self.files * workload.dataset.num_samples_per_file * record
+        least = format_seconds(steps * train.computation_time * train.epochs)
+        return Section(
+            f"training run: {workload.model} on {ranks} × {workload.accelerator}",
+            rows=(
+                Row("figures", f"edition {workload.edition}", f"{reader.batch_size} samples/step"),
+                Row("data set", f"{self.files} files", f"{format_bytes(data)}, {self.folder}"),
+                Row("steps", f"{train.epochs} × {steps}", f"at least {least} of compute"),
+                Row(
+                    "asks for",
+                    f"{format_bytes(needed_bytes_per_second(workload) * ranks)}/s",
+                    "at full accelerator utilisation",
+                ),
+                Row(
+                    "reading",
+                    "direct" if reader.odirect else "buffered",
+                    f"{reader.read_threads} threads per accelerator, "
+                    f"{format_bytes(reader.transfer_size)} per read",
+                ),
+            ),
+        )
+
+    def _steps(self) -> int:
+        workload = self.resolved.workload
+        samples = self.files * workload.dataset.num_samples_per_file
+        return samples // (workload.reader.batch_size * self.options.num_accelerators)
+
+    def prerequisite(self) -> TrainingDatagen | None:
+        """A trial generates its data when they are not there yet."""
+        if not self.options.trial:
+            return None
+        return TrainingDatagen.of_trial(self.options, self.resolved, self.files, self.folder)
+
+    def problems(self) -> Sequence[Problem]:
+        """Whatever is wrong with places, data set and steps; everything that is, not the first."""
+        found = place_problems(self.folder, self.results_dir)
+        if not self._steps():
+            need = self.resolved.workload.reader.batch_size * self.options.num_accelerators
+            found.append(
+                Problem(
+                    f"{self.files} files are not enough for one step",
+                    why=f"a step of all accelerators takes {need} samples",
+                    fix=f"raise {_FILES}, or emulate fewer accelerators",
+                )
+            )
+        try:
+            manifest = self._manifest()
+            require_files(manifest, self.folder, self.files)
+            check_files(manifest, self.folder, self.files)
+        except MlpstorageError as error:
+            found.append(Problem(error.what, error.why, error.fix, error.exit_code))
+        return found
+
+    def _manifest(self) -> Manifest:
+        return load_manifest(self.folder, self.resolved.workload)
+
+    def launcher(self) -> Launcher:
+        """Local processes or MPI, as options and hosts say."""
+        return launcher_for(self.options, self.clients.hosts)
+
+    def job(self, run_dir: Path) -> RankJob:
+        """One rank per accelerator."""
+        workload = self.resolved.workload
+        reader, train = workload.reader, workload.train
+        return RankJob(
+            worker="mlpstorage.kinds.training.worker:run",
+            argument={
+                "data_dir": str(self.folder),
+                "files": self.files,
+                "batch_size": reader.batch_size,
+                "read_threads": reader.read_threads,
+                "transfer_size": reader.transfer_size,
+                "batches_ahead": batches_ahead(
+                    reader.data_loader, reader.prefetch_size, reader.read_threads
+                ),
+                "direct": reader.odirect,
+                "file_shuffle": reader.file_shuffle,
+                "shuffle_seed": self._seed(),
+                "epochs": train.epochs,
+                "computation_time": train.computation_time,
+                "drop_caches": self.options.drop_caches,
+            },
+            size=self.options.num_accelerators,
+            run_dir=run_dir,
+        )
+
+    def _seed(self) -> int:
+        workload = self.resolved.workload
+        return (
+            self.shuffle_seed if workload.reader.file_shuffle == "random" else workload.train.seed
+        )
+
+    def outcome(self, results: Sequence[RankResult]) -> Outcome:
+        """The metrics, the evidence, and what the result rules say of them."""
+        return result.outcome_of(
+            results,
+            workload=self.resolved.workload,
+            spec=self._manifest().spec,
+            files=self.files,
+            folder=self.folder,
+            trial=self.options.trial,
+        )
+
+
+def batches_ahead(loader: str, prefetch_size: int, read_threads: int) -> int:
+    """How many batches the emulated loader holds ready or in the making.
+
+    PyTorch gives each worker ceil(prefetch / workers) batches, or 2 when prefetch is 0;
+    TensorFlow prefetches over all its threads. Source: the reference engine's loaders.
+
+    >>> batches_ahead("pytorch", 2, 4), batches_ahead("tensorflow", 2, 8)
+    (4, 2)
+    """
+    if loader == "tensorflow":
+        return max(prefetch_size, 1)
+    per_worker = -(-prefetch_size // read_threads) if prefetch_size else 2
+    return read_threads * per_worker

@@ -1,0 +1,293 @@
+"""The pipeline of a run: plan, check, preflight, record, measure, collect, judge, save.
+
+A run's record is written with status `started` before the launch and replaced when it ends, so a
+crash is visible without any handler. Nothing here knows which kind of benchmark it executes.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mlpstorage import __version__
+from mlpstorage.core.errors import (
+    EXIT_INVALID,
+    EXIT_OK,
+    BenchmarkError,
+    ConfigurationError,
+    InterruptedRunError,
+    MlpstorageError,
+)
+from mlpstorage.core.events import Note, Stage
+from mlpstorage.core.problems import ProblemsError
+from mlpstorage.core.rules import Category, verdict_of
+from mlpstorage.core.run import RunId, Status
+from mlpstorage.core.section import Row, Section
+from mlpstorage.store.codec import (
+    CommandOutput,
+    ErrorRecord,
+    Metadata,
+    utc_text,
+    write_json,
+    write_metadata,
+)
+from mlpstorage.store.journal import Journal
+from mlpstorage.store.launcher import this_launcher
+from mlpstorage.store.layout import RunDirectory
+from mlpstorage.watch.inventory import collect_local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from mlpstorage.core.events import Event
+    from mlpstorage.core.plan import Outcome, Plan
+    from mlpstorage.core.rules import Issue, Verdict
+    from mlpstorage.kinds.measurement import Measurement
+
+STAGES = ("checking", "preparing", "measuring", "judging")
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """How the program was called: its words, the options as values, and where each came from."""
+
+    argv: tuple[str, ...]
+    options: Mapping[str, Any]
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What the user gets: the exit code, sections to show, and the same as a document."""
+
+    exit_code: int
+    sections: tuple[Section, ...]
+    document: dict[str, Any]
+
+
+def execute(
+    measurement: Measurement, invocation: Invocation, show: Callable[[Event], None]
+) -> Execution:
+    """Carry a measurement out, from its plan to its record.
+
+    Raises:
+        MlpstorageError: it was refused, or failed; the record, if there is one yet, says why.
+    """
+    plan = measurement.plan
+    if measurement.what_if:
+        return _what_if(plan)
+    _stage(show, 0)
+    _refuse(plan)
+    for issue in plan.issues:
+        if issue.category is not Category.CLOSED:
+            show(Note(_issue_text(issue), "warning"))
+    first = measurement.prerequisite()
+    if first is not None:
+        execute(first, invocation, show)
+    problems = measurement.problems()
+    if problems:
+        raise ProblemsError(problems)
+    launcher = measurement.launcher()
+    with _record(measurement, plan, invocation) as record:
+        _stage(show, 1)
+        job = measurement.job(record.directory.path)
+        with Journal(record.directory.events, _now) as journal:
+
+            def on_event(event: Event) -> None:
+                journal.append(event)
+                show(event)
+
+            _stage(on_event, 2)
+            results = launcher.run(job, on_event)
+            if len(results) != job.size:
+                raise BenchmarkError(f"{len(results)} of {job.size} ranks delivered a result")
+            _stage(on_event, 3)
+            outcome = measurement.outcome(results)
+        verdict = verdict_of((*plan.issues, *outcome.issues), asked=plan.asked)
+        code = _exit_code(verdict, measurement)
+        record.complete(outcome, verdict, code)
+    return _execution(plan, outcome, verdict, code, record)
+
+
+def _stage(show: Callable[[Event], None], number: int) -> None:
+    show(Stage(STAGES[number], number + 1, len(STAGES)))
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _refuse(plan: Plan) -> None:
+    """Stop before any work when the rules already say what the verdict would be."""
+    if not plan.stops:
+        return
+    first = plan.stops[0]
+    others = "".join(f"\n  also: {_issue_text(issue)}" for issue in plan.stops[1:])
+    asked = plan.asked.name
+    raise ConfigurationError(
+        f"this run can never be {asked}: {_issue_text(first)}{others}",
+        why="what can be judged before a run is judged before it",
+        fix=f"{first.fix or 'change the parameter'}; or run it anyway with --allow-invalid-params",
+    )
+
+
+def _issue_text(issue: Issue) -> str:
+    detail = f" (expected {issue.expected}, is {issue.actual})" if issue.expected else ""
+    parameter = f"{issue.parameter}: " if issue.parameter else ""
+    return f"{issue.category.name} by rule {issue.rule}: {parameter}{issue.what}{detail}"
+
+
+def _exit_code(verdict: Verdict, measurement: Measurement) -> int:
+    if verdict.category is Category.INVALID and not measurement.tolerates_invalid:
+        return EXIT_INVALID
+    return EXIT_OK
+
+
+def _what_if(plan: Plan) -> Execution:
+    verdict = verdict_of(plan.issues, asked=plan.asked)
+    document = {
+        "plan": msgspec.to_builtins(plan, enc_hook=_enum_name),
+        "verdict_so_far": _verdict_document(verdict),
+    }
+    return Execution(
+        EXIT_OK, (*plan.sections, _verdict_section(verdict, "verdict so far")), document
+    )
+
+
+def _enum_name(value: Any) -> str:  # noqa: ANN401 (msgspec's hook)
+    return str(value)
+
+
+def _verdict_document(verdict: Verdict) -> dict[str, Any]:
+    issues = [
+        {**msgspec.to_builtins(issue), "category": issue.category.name} for issue in verdict.issues
+    ]
+    return {"category": verdict.category.name, "issues": issues}
+
+
+def _verdict_section(verdict: Verdict, title: str = "verdict") -> Section:
+    return Section(
+        f"{title}: {verdict.category.name}",
+        lines=tuple(_issue_text(issue) for issue in verdict.issues),
+    )
+
+
+def _execution(
+    plan: Plan, outcome: Outcome, verdict: Verdict, code: int, record: _Record
+) -> Execution:
+    judged = () if plan.identity.command == "datagen" else (_verdict_section(verdict),)
+    place = Section("record", rows=(Row("directory", str(record.directory.path)),))
+    document = {
+        "run_id": str(record.run_id),
+        "result_dir": str(record.directory.path),
+        "summary": outcome.summary,
+        "verdict": _verdict_document(verdict),
+        "exit_code": code,
+    }
+    sections = (*plan.sections, *outcome.sections, *judged, place)
+    return Execution(code, sections, document)
+
+
+class _Record:
+    """The run's directory and its metadata, replaced as the run goes on."""
+
+    def __init__(self, measurement: Measurement, plan: Plan, invocation: Invocation) -> None:
+        identity, started = plan.identity, datetime.now().astimezone()
+        self.directory = RunDirectory.create(
+            measurement.results_dir, identity.segments, started, command=identity.command
+        )
+        self._began = time.monotonic()
+        self.run_id = RunId(
+            identity.kind, identity.command, identity.model, self.directory.timestamp
+        )
+        cluster = collect_local().as_dict()
+        launcher = this_launcher()
+        command = " ".join(_quoted(invocation.argv))
+        self.metadata = Metadata(
+            benchmark_type=identity.kind,
+            model=identity.model,
+            command=identity.command,
+            run_datetime=self.directory.timestamp,
+            num_processes=identity.ranks,
+            accelerator=identity.accelerator or None,
+            result_dir=str(self.directory.path),
+            parameters=plan.parameters,
+            override_parameters=plan.overrides,
+            system_info=cluster,
+            executed_command=command,
+            command_output_files=(
+                CommandOutput(
+                    command, str(self.directory.stdout_log), str(self.directory.stderr_log)
+                ),
+            ),
+            args=dict(invocation.options),
+            run_id=str(self.run_id),
+            status=Status.STARTED,
+            mlpstorage_version=__version__,
+            engine=identity.engine,
+            edition=identity.edition,
+            division=plan.asked.name,
+            sources={**invocation.sources, **plan.sources},
+            start_time=utc_text(started),
+            launcher_pid=launcher.pid,
+            launcher_host=launcher.host,
+            launcher_boot_id=launcher.boot_id,
+            launcher_start_ticks=launcher.start_ticks,
+        )
+        self._save()
+        write_json(self.directory.cluster_info, cluster)
+
+    def _save(self, **changes: Any) -> None:  # noqa: ANN401 (fields of Metadata)
+        self.metadata = msgspec.structs.replace(self.metadata, **changes)
+        write_metadata(self.directory.metadata, self.metadata)
+
+    def _ended(self) -> dict[str, Any]:
+        return {"runtime": time.monotonic() - self._began, "end_time": utc_text(_now())}
+
+    def complete(self, outcome: Outcome, verdict: Verdict, code: int) -> None:
+        """Write the figures first, then the record that says they are whole."""
+        summary = {**outcome.summary, "verdict": _verdict_document(verdict)}
+        for rank, document in enumerate(outcome.rank_outputs):
+            write_json(self.directory.output(rank), document)
+        for rank, document in enumerate(outcome.rank_epochs):
+            write_json(self.directory.per_epoch_stats(rank), document)
+        write_json(self.directory.summary, summary)
+        self._save(
+            status=Status.COMPLETE,
+            exit_code=code,
+            verification=_verdict_document(verdict),
+            **self._ended(),
+        )
+
+    def failed(self, error: BaseException) -> None:
+        """Say in the record how the run ended; a program error is recorded like any other."""
+        interrupted = isinstance(error, (InterruptedRunError, KeyboardInterrupt))
+        known = error if isinstance(error, MlpstorageError) else None
+        what = known.what if known else f"{type(error).__name__}: {error}"
+        self._save(
+            status=Status.INTERRUPTED if interrupted else Status.FAILED,
+            exit_code=known.exit_code if known else InterruptedRunError.exit_code,
+            error=ErrorRecord(what, known.why if known else "", known.fix if known else ""),
+            **self._ended(),
+        )
+
+
+@contextmanager
+def _record(measurement: Measurement, plan: Plan, invocation: Invocation) -> Iterator[_Record]:
+    record = _Record(measurement, plan, invocation)
+    try:
+        yield record
+    except BaseException as error:
+        record.failed(error)
+        raise
+
+
+def _quoted(words: tuple[str, ...]) -> list[str]:
+    import shlex
+
+    return [shlex.quote(word) for word in words]
