@@ -28,6 +28,8 @@ from mlpstorage.core.problems import ProblemsError
 from mlpstorage.core.rules import Category, verdict_of
 from mlpstorage.core.run import RunId, Status
 from mlpstorage.core.section import Row, Section
+from mlpstorage.display.lines import LinesDisplay
+from mlpstorage.report.terminal import render
 from mlpstorage.store.codec import (
     CommandOutput,
     ErrorRecord,
@@ -35,6 +37,7 @@ from mlpstorage.store.codec import (
     utc_text,
     write_json,
     write_metadata,
+    write_text,
 )
 from mlpstorage.store.journal import Journal
 from mlpstorage.store.launcher import this_launcher
@@ -88,6 +91,8 @@ def execute(
             show(Note(_issue_text(issue), "warning"))
     first = measurement.prerequisite()
     if first is not None:
+        named = first.plan.identity
+        show(Note(f"first: {named.kind} {named.command} of {named.model}"))
         execute(first, invocation, show)
     problems = measurement.problems()
     if problems:
@@ -96,10 +101,15 @@ def execute(
     with _record(measurement, plan, invocation) as record:
         _stage(show, 1)
         job = measurement.job(record.directory.path)
-        with Journal(record.directory.events, _now) as journal:
+        with (
+            Journal(record.directory.events, _now) as journal,
+            record.directory.stderr_log.open("w", encoding="utf-8") as log,
+            LinesDisplay(log) as lines,
+        ):
 
             def on_event(event: Event) -> None:
                 journal.append(event)
+                lines.show(event)
                 show(event)
 
             _stage(on_event, 2)
@@ -108,10 +118,11 @@ def execute(
                 raise BenchmarkError(f"{len(results)} of {job.size} ranks delivered a result")
             _stage(on_event, 3)
             outcome = measurement.outcome(results)
-        verdict = verdict_of((*plan.issues, *outcome.issues), asked=plan.asked)
+        verdict = _verdict(plan, outcome)
         code = _exit_code(verdict, measurement)
-        record.complete(outcome, verdict, code)
-    return _execution(plan, outcome, verdict, code, record)
+        execution = _execution(plan, outcome, verdict, code, record)
+        record.complete(outcome, execution)
+    return execution
 
 
 def _stage(show: Callable[[Event], None], number: int) -> None:
@@ -128,9 +139,9 @@ def _refuse(plan: Plan) -> None:
         return
     first = plan.stops[0]
     others = "".join(f"\n  also: {_issue_text(issue)}" for issue in plan.stops[1:])
-    asked = plan.asked.name
+    asked = plan.asked or Category.OPEN
     raise ConfigurationError(
-        f"this run can never be {asked}: {_issue_text(first)}{others}",
+        f"this run can never be {asked.name}: {_issue_text(first)}{others}",
         why="what can be judged before a run is judged before it",
         fix=f"{first.fix or 'change the parameter'}; or run it anyway with --allow-invalid-params",
     )
@@ -142,45 +153,51 @@ def _issue_text(issue: Issue) -> str:
     return f"{issue.category.name} by rule {issue.rule}: {parameter}{issue.what}{detail}"
 
 
-def _exit_code(verdict: Verdict, measurement: Measurement) -> int:
-    if verdict.category is Category.INVALID and not measurement.tolerates_invalid:
+def _verdict(plan: Plan, outcome: Outcome) -> Verdict | None:
+    """The verdict, or None for a run that is not judged."""
+    if plan.asked is None:
+        return None
+    return verdict_of((*plan.issues, *outcome.issues), asked=plan.asked)
+
+
+def _exit_code(verdict: Verdict | None, measurement: Measurement) -> int:
+    if verdict and verdict.category is Category.INVALID and not measurement.tolerates_invalid:
         return EXIT_INVALID
     return EXIT_OK
 
 
 def _what_if(plan: Plan) -> Execution:
-    verdict = verdict_of(plan.issues, asked=plan.asked)
+    verdict = verdict_of(plan.issues, asked=plan.asked or Category.OPEN)
     document = {
-        "plan": msgspec.to_builtins(plan, enc_hook=_enum_name),
+        "identity": msgspec.to_builtins(plan.identity),
+        "parameters": plan.parameters,
+        "override_parameters": plan.overrides,
         "verdict_so_far": _verdict_document(verdict),
     }
     return Execution(
-        EXIT_OK, (*plan.sections, _verdict_section(verdict, "verdict so far")), document
+        EXIT_OK, (*plan.sections, *_verdict_sections(verdict, "verdict so far")), document
     )
 
 
-def _enum_name(value: Any) -> str:  # noqa: ANN401 (msgspec's hook)
-    return str(value)
-
-
-def _verdict_document(verdict: Verdict) -> dict[str, Any]:
+def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
     issues = [
         {**msgspec.to_builtins(issue), "category": issue.category.name} for issue in verdict.issues
     ]
     return {"category": verdict.category.name, "issues": issues}
 
 
-def _verdict_section(verdict: Verdict, title: str = "verdict") -> Section:
-    return Section(
-        f"{title}: {verdict.category.name}",
-        lines=tuple(_issue_text(issue) for issue in verdict.issues),
-    )
+def _verdict_sections(verdict: Verdict | None, title: str = "verdict") -> tuple[Section, ...]:
+    if verdict is None:
+        return ()
+    lines = tuple(_issue_text(issue) for issue in verdict.issues)
+    return (Section(f"{title}: {verdict.category.name}", lines=lines),)
 
 
 def _execution(
-    plan: Plan, outcome: Outcome, verdict: Verdict, code: int, record: _Record
+    plan: Plan, outcome: Outcome, verdict: Verdict | None, code: int, record: _Record
 ) -> Execution:
-    judged = () if plan.identity.command == "datagen" else (_verdict_section(verdict),)
     place = Section("record", rows=(Row("directory", str(record.directory.path)),))
     document = {
         "run_id": str(record.run_id),
@@ -189,7 +206,7 @@ def _execution(
         "verdict": _verdict_document(verdict),
         "exit_code": code,
     }
-    sections = (*plan.sections, *outcome.sections, *judged, place)
+    sections = (*plan.sections, *outcome.sections, *_verdict_sections(verdict), place)
     return Execution(code, sections, document)
 
 
@@ -231,7 +248,7 @@ class _Record:
             mlpstorage_version=__version__,
             engine=identity.engine,
             edition=identity.edition,
-            division=plan.asked.name,
+            division=plan.asked.name if plan.asked else "",
             sources={**invocation.sources, **plan.sources},
             start_time=utc_text(started),
             launcher_pid=launcher.pid,
@@ -249,18 +266,20 @@ class _Record:
     def _ended(self) -> dict[str, Any]:
         return {"runtime": time.monotonic() - self._began, "end_time": utc_text(_now())}
 
-    def complete(self, outcome: Outcome, verdict: Verdict, code: int) -> None:
+    def complete(self, outcome: Outcome, execution: Execution) -> None:
         """Write the figures first, then the record that says they are whole."""
-        summary = {**outcome.summary, "verdict": _verdict_document(verdict)}
+        verdict = execution.document["verdict"]
+        summary = {**outcome.summary, "verdict": verdict}
         for rank, document in enumerate(outcome.rank_outputs):
             write_json(self.directory.output(rank), document)
         for rank, document in enumerate(outcome.rank_epochs):
             write_json(self.directory.per_epoch_stats(rank), document)
         write_json(self.directory.summary, summary)
+        write_text(self.directory.stdout_log, render(execution.sections) + "\n")
         self._save(
             status=Status.COMPLETE,
-            exit_code=code,
-            verification=_verdict_document(verdict),
+            exit_code=execution.exit_code,
+            verification=verdict,
             **self._ended(),
         )
 

@@ -1,4 +1,4 @@
-"""The command tree, and one run of it: words in, exit code out."""
+"""One run of the command line: words in, exit code out."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cyclopts import App, CycloptsError
-
 from mlpstorage import __version__
-from mlpstorage.cli.binding import command_of, load
-from mlpstorage.cli.layers import SOURCES, fill
-from mlpstorage.core.errors import EXIT_OK, UsageError
-from mlpstorage.kinds import KINDS
+from mlpstorage.cli.binding import load
+from mlpstorage.cli.groups import GROUPS, group_named, verb_named
+from mlpstorage.cli.help import help_asked
+from mlpstorage.core.errors import EXIT_OK, UsageError, did_you_mean
+from mlpstorage.report.show import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mlpstorage.kinds import Verb
-
-_EXIT_CODES = """\
-Exit codes: 0 success, 1 finished but INVALID, 2 usage, 3 not found, 4 permission,
-5 configuration or environment, 6 benchmark failed, 7 time limit, 130 interrupted."""
+    from mlpstorage.core.commands import CommandGroup, Verb
 
 
 def run(argv: Sequence[str]) -> int:
@@ -30,55 +25,51 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         MlpstorageError: whatever the command refuses or fails with.
     """
+    text = help_asked(argv)
+    if text is not None or list(argv) == ["--version"]:
+        say(text if text is not None else f"mlpstorage {__version__}")
+        return EXIT_OK
+    group, verb = _named(argv)
+    return _call(group, verb, argv)
+
+
+def _named(argv: Sequence[str]) -> tuple[CommandGroup, Verb]:
+    """The command that the first two words name.
+
+    Raises:
+        UsageError: they name none.
+    """
+    group = group_named(argv[0])
+    if group is None:
+        fix = did_you_mean(argv[0], [group.name for group in GROUPS])
+        raise UsageError(f"unknown command {argv[0]!r}", fix=fix)
+    verb = verb_named(group, argv[1])
+    if verb is None:
+        fix = did_you_mean(argv[1], [verb.name for verb in group.verbs])
+        raise UsageError(f"unknown command '{group.name} {argv[1]}'", fix=fix)
+    return group, verb
+
+
+def _call(group: CommandGroup, verb: Verb, argv: Sequence[str]) -> int:
+    from cyclopts import App, CycloptsError
+
+    from mlpstorage.cli.binding import command_of
+    from mlpstorage.cli.layers import fill
+
+    act = partial(_perform, verb, tuple(argv))
+    app = App(name="mlpstorage", help_flags=(), version_flags=(), config=fill)
+    app.default(command_of(load(verb.options), act))
     try:
-        code = _tree(argv)(list(argv), exit_on_error=False, print_error=False)
+        code = app(argv[2:], exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        raise _usage_error(error, argv) from error
-    return code if isinstance(code, int) else EXIT_OK
-
-
-def _tree(argv: Sequence[str]) -> App:
-    """The commands; options are loaded only for the one that is called."""
-    app = _app("mlpstorage", "How well does storage feed AI?", argv)
-    app.help_epilogue = _EXIT_CODES
-    for kind in KINDS:
-        node = _app(kind.name, kind.summary, argv)
-        for verb in kind.verbs:
-            if list(argv[:2]) == [kind.name, verb.name]:
-                options = load(verb.options)
-                act = partial(_perform, verb, tuple(argv))
-                node.command(command_of(options, act, verb.summary), name=verb.name)
-            else:
-                node.command(_app(verb.name, verb.summary, argv))
-        app.command(node)
-    from mlpstorage.cli import history
-
-    app.command(history.app(_app, argv))
-    return app
-
-
-def _app(name: str, summary: str, argv: Sequence[str]) -> App:
-    del argv
-    return App(
-        name=name,
-        help=summary,
-        version=f"mlpstorage {__version__}",
-        help_format="plaintext",
-        help_formatter="plain",
-        config=fill,
-        result_action="return_value",
-    )
+        fix = f"see: mlpstorage {group.name} {verb.name} --help"
+        raise UsageError(" ".join(str(error).split()), fix=fix) from error
+    return int(code)
 
 
 def _perform(verb: Verb, argv: tuple[str, ...], options: Any) -> int:  # noqa: ANN401 (a dataclass)
+    from mlpstorage.cli.layers import SOURCES
     from mlpstorage.cli.perform import perform
 
-    sources = SOURCES.get()
     values = dataclasses.asdict(options)
-    return perform(load(verb.action), options, values, sources, argv)
-
-
-def _usage_error(error: CycloptsError, argv: Sequence[str]) -> UsageError:
-    path = [word for word in argv[:2] if not word.startswith("-")]
-    text = " ".join(str(error).split())
-    return UsageError(text, fix=" ".join(["see: mlpstorage", *path, "--help"]))
+    return perform(load(verb.action), options, values, SOURCES.get(), argv)

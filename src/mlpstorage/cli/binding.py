@@ -7,15 +7,10 @@ import importlib
 import inspect
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from cyclopts import Group, Parameter
-
 from mlpstorage.core.options import opt_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# The groups in the order that help shows them; what is rarely changed stands last.
-_GROUPS: dict[str, Group] = {}
 
 
 def load(reference: str) -> Any:  # noqa: ANN401 (whatever the reference names)
@@ -24,13 +19,17 @@ def load(reference: str) -> Any:  # noqa: ANN401 (whatever the reference names)
     return getattr(importlib.import_module(module), attribute)
 
 
-def command_of(options: type, act: Callable[[Any], int], summary: str) -> Callable[..., int]:
+def flag_of(field: dataclasses.Field[Any]) -> str:
+    """The long flag of an option."""
+    return "--" + field.name.replace("_", "-")
+
+
+def command_of(options: type, act: Callable[[Any], int]) -> Callable[..., int]:
     """A function whose parameters are the fields of an options dataclass.
 
     Args:
         options: A frozen dataclass made of `core.options.opt` fields.
         act: Called with the instance; returns the exit code.
-        summary: The command's help.
     """
 
     def command(**values: Any) -> int:  # noqa: ANN401 (the fields' values)
@@ -40,34 +39,24 @@ def command_of(options: type, act: Callable[[Any], int], summary: str) -> Callab
     parameters = [_parameter(field, hints[field.name]) for field in dataclasses.fields(options)]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__doc__ = summary
     return command
 
 
 def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # noqa: ANN401 (a type)
+    from cyclopts import Parameter
+
     spec = opt_of(field)
     required = field.default is dataclasses.MISSING
-    names = ["--" + field.name.replace("_", "-")]
-    names += [spec.short] if spec.short else []
     annotation = Annotated[
         hint,
         Parameter(
-            name=names,
-            help=spec.text,
-            group=_group(spec.group),
+            name=[flag_of(field), *([spec.short] if spec.short else [])],
             negative="",
             consume_multiple=spec.many or None,
-            allow_leading_hyphen=True,
-            show_default=bool(field.default) and not required,
+            allow_leading_hyphen=spec.dashes,
         ),
     ]
     default = inspect.Parameter.empty if required else field.default
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
-
-
-def _group(name: str) -> Group:
-    if name not in _GROUPS:
-        _GROUPS[name] = Group(name, sort_key=len(_GROUPS))
-    return _GROUPS[name]

@@ -99,6 +99,6 @@ def _all_option_names() -> set[str]:
     from dataclasses import fields
 
     from mlpstorage.cli.binding import load
-    from mlpstorage.kinds import KINDS
+    from mlpstorage.cli.groups import GROUPS
 
-    return {f.name for kind in KINDS for verb in kind.verbs for f in fields(load(verb.options))}
+    return {f.name for group in GROUPS for verb in group.verbs for f in fields(load(verb.options))}

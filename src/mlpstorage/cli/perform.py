@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def perform(
-    action: Callable[[Any, Mapping[str, str]], Answer | Sequence[Measurement]],
+    action: Callable[[Any, Mapping[str, str]], Answer | Sequence[Measurement] | int],
     options: Any,  # noqa: ANN401 (the command's dataclass)
     values: Mapping[str, Any],
     sources: Mapping[str, str],
@@ -28,6 +28,8 @@ def perform(
         MlpstorageError: whatever the action or a measurement raises.
     """
     found = action(options, sources)
+    if isinstance(found, int):
+        return found
     as_json = bool(values["json"])
     if isinstance(found, Answer):
         publish(found.sections, found.document, as_json=as_json)

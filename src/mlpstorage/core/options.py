@@ -17,12 +17,16 @@ _KEY = "mlpstorage.opt"
 
 @dataclass(frozen=True)
 class Opt:
-    """How one option is spelled and explained."""
+    """How one option is spelled and explained.
+
+    `many` takes every word up to the next flag; `dashes` lets values begin with one.
+    """
 
     text: str
     short: str = ""
     group: str = "Options"
     many: bool = False
+    dashes: bool = False
 
 
 def opt(
@@ -32,9 +36,10 @@ def opt(
     short: str = "",
     group: str = "Options",
     many: bool = False,
+    dashes: bool = False,
 ) -> Any:  # noqa: ANN401 (as dataclasses.field)
     """A dataclass field that is an option; `text` is its help."""
-    return field(default=default, metadata={_KEY: Opt(text, short, group, many)})
+    return field(default=default, metadata={_KEY: Opt(text, short, group, many, dashes)})
 
 
 def opt_of(spec: dataclasses.Field[Any]) -> Opt:

@@ -39,12 +39,13 @@ class Identity:
 class Plan:
     """A run before it starts: what it will do, and what its rules say so far.
 
-    `asked` is the division the user wants; `stops` are the issues that end the run here.
+    `asked` is the division the user wants, None for a run that is not judged; `stops` are the
+    issues that end the run here.
     `parameters` is the whole workload; `overrides` and `sources` are by dotted name.
     """
 
     identity: Identity
-    asked: Category
+    asked: Category | None
     issues: tuple[Issue, ...]
     stops: tuple[Issue, ...]
     sections: tuple[Section, ...]

@@ -24,6 +24,11 @@ def publish(sections: Sequence[Section], document: dict[str, Any], *, as_json: b
     sys.stdout.flush()
 
 
+def say(text: str) -> None:
+    """Print text on standard output."""
+    print(text, flush=True)
+
+
 def complain(text: str) -> None:
     """Print an error on standard error."""
     print(text, file=sys.stderr, flush=True)

@@ -14,7 +14,6 @@ import msgspec
 from mlpstorage.core.errors import UsageError
 from mlpstorage.core.plan import Identity, Outcome, Plan
 from mlpstorage.core.problems import Problem
-from mlpstorage.core.rules import Category
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.dataset import SpecRecord
@@ -91,7 +90,7 @@ class TrainingDatagen:
                 ranks=self.processes,
                 edition=workload.edition,
             ),
-            asked=Category.OPEN,
+            asked=None,
             issues=(),
             stops=(),
             sections=(

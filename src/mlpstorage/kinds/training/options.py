@@ -65,7 +65,10 @@ class _Launch(_Cluster):
     exec_type: str = opt("auto", "How ranks start: auto, local or mpi.", short="-et", group=_HOW)
     mpi_bin: str = opt("", "MPI launcher: mpirun, mpiexec or a path.", group=_HOW)
     mpi_params: tuple[str, ...] = opt(
-        (), "Words passed to the MPI launcher as they are.", group=_HOW, many=True
+        (),
+        "Words for the MPI launcher, as one quoted text; repeatable.",
+        group=_HOW,
+        dashes=True,
     )
     oversubscribe: bool = opt(False, "Allow more ranks than cores or slots (Open MPI).", group=_HOW)
     allow_run_as_root: bool = opt(False, "Allow Open MPI to run as root.", group=_HOW)

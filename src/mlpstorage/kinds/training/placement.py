@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from mlpstorage.core.cluster import Host
@@ -46,7 +47,7 @@ def launcher_for(options: _Launch, hosts: Sequence[Host]) -> Launcher:
             mpi_bin=options.mpi_bin or "mpirun",
             oversubscribe=options.oversubscribe,
             allow_run_as_root=options.allow_run_as_root,
-            params=options.mpi_params,
+            params=tuple(word for text in options.mpi_params for word in shlex.split(text)),
         )
         return MpiLauncher(hosts or (Host("localhost"),), mpi, time_limit_seconds=limit)
     return LocalLauncher(time_limit_seconds=limit)

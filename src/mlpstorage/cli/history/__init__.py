@@ -1,0 +1,1 @@
+"""`mlpstorage history`: list, show and rerun what the results tree records."""

@@ -1,0 +1,30 @@
+"""The options of `mlpstorage history …`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlpstorage.core.options import opt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions:
+    """Options of `history list`."""
+
+    results_dir: str = opt("results", "Root of all results.", short="-rd")
+    limit: int = opt(0, "Show only the last so many.", short="-n")
+    json: bool = opt(False, "Print as JSON.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions:
+    """Options of `history show`."""
+
+    results_dir: str = opt("results", "Root of all results.", short="-rd")
+    id: str = opt("", "Number or id of the run; the last one by default.", short="-i")
+    json: bool = opt(False, "Print as JSON.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerunOptions(ShowOptions):
+    """Options of `history rerun`: those of `show`."""

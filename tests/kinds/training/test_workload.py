@@ -1,0 +1,138 @@
+"""Workload files: the published figures, strictness, and where values come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mlpstorage.core.errors import ConfigurationError, MlpstorageError, UsageError
+from mlpstorage.kinds.training.workload import packaged_models, resolve_workload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MINE = """\
+model: mine
+dataset: {format: npz, record_length_bytes: 1000}
+reader: {batch_size: 2}
+metric: {au: 0.5}
+accelerators:
+  fast: {edition: "own", train: {computation_time: 0.001}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "accelerator", "batch", "seconds", "au", "edition"),
+    [
+        ("unet3d", "a100", 7, 0.636, 0.90, "2.0"),
+        ("unet3d", "h100", 7, 0.323, 0.90, "2.0"),
+        ("unet3d", "b200", 7, 0.162, 0.90, "3.0"),
+        ("resnet50", "a100", 400, 0.435, 0.90, "2.0"),
+        ("resnet50", "h100", 400, 0.224, 0.90, "2.0"),
+        ("cosmoflow", "a100", 1, 0.00551, 0.70, "2.0"),
+        ("cosmoflow", "h100", 1, 0.00350, 0.70, "2.0"),
+    ],
+)
+def test_published_figures(
+    model: str, accelerator: str, batch: int, seconds: float, au: float, edition: str
+) -> None:
+    """Each packaged workload has the published figures of its accelerators."""
+    workload = resolve_workload(model, accelerator).workload
+    assert workload.reader.batch_size == batch
+    assert workload.train.computation_time == seconds
+    assert workload.metric.au == au
+    assert workload.edition == edition
+
+
+def test_every_packaged_file_is_whole() -> None:
+    """Every accelerator of every packaged file resolves."""
+    assert {"unet3d", "resnet50", "cosmoflow"} <= set(packaged_models())
+
+
+def test_parameters_are_the_strongest_layer_and_remembered() -> None:
+    """A value of --params wins, and its source says so; the file's values name file and line."""
+    resolved = resolve_workload("unet3d", "h100", ["reader.read_threads=16"])
+    assert resolved.workload.reader.read_threads == 16
+    assert resolved.overrides == {"reader.read_threads": 16}
+    assert resolved.document.sources["reader.read_threads"] == "--params"
+    assert resolved.document.sources["reader.batch_size"].startswith("unet3d.yaml:")
+
+
+def test_the_older_names_of_the_reference_engine_are_understood() -> None:
+    """`dataset.record_length` of DLIO 2.0.0 sets the same figure as `record_length_bytes`."""
+    old = resolve_workload("unet3d", "h100", ["dataset.record_length=1000"]).workload
+    new = resolve_workload("unet3d", "h100", ["dataset.record_length_bytes=1000"]).workload
+    assert old.dataset == new.dataset
+    assert old.record_bytes == 1000
+
+
+@pytest.mark.parametrize(
+    ("word", "says", "advises"),
+    [
+        ("reader.read_thread=4", "reader.read_thread", "did you mean read_threads?"),
+        ("readr.read_threads=4", "'readr'", "did you mean reader?"),
+        ("reader.read_threads=-4", "reader.read_threads is -4", "int >= 1"),
+        ("reader.read_threads=many", "reader.read_threads is 'many'", "expected int"),
+        ("reader.file_shuffle=sometimes", "reader.file_shuffle is 'sometimes'", "enum"),
+        ("reader.read_threads", "'reader.read_threads'", "section.key=value"),
+        ("metric.au=1.5", "metric.au is 1.5", "<= 1"),
+    ],
+)
+def test_wrong_parameters_name_key_value_and_remedy(word: str, says: str, advises: str) -> None:
+    """A parameter that is unknown, of a wrong type or out of range is refused by name."""
+    with pytest.raises(MlpstorageError) as caught:
+        resolve_workload("unet3d", "h100", [word])
+    assert says in caught.value.what
+    assert advises in caught.value.fix
+    assert caught.value.exit_code in {2, 5}
+
+
+def test_unknown_model_and_accelerator_name_the_nearest() -> None:
+    """A mistyped model or accelerator is answered with the right one."""
+    with pytest.raises(UsageError, match="unet3") as caught:
+        resolve_workload("unet3", "h100")
+    assert caught.value.fix == "did you mean unet3d?"
+    with pytest.raises(UsageError) as caught:
+        resolve_workload("unet3d", "x9")
+    assert caught.value.fix == "use one of: a100, h100, b200"
+
+
+def test_own_file_is_read_in_the_same_schema(tmp_path: Path) -> None:
+    """A user's workload file works like a packaged one."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINE)
+    workload = resolve_workload("mine", "fast", workload_file=path).workload
+    assert (workload.record_bytes, workload.train.epochs) == (1000, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("batch_size: 2", "batch_size: two", "reader.batch_size is 'two'"),
+        ("batch_size: 2", "batch_sise: 2", "unknown parameter reader.batch_sise"),
+        ("batch_size: 2", "batch_size: 2, batch_size: 3", "stands twice"),
+        ("batch_size: 2", "read_threads: 2", "reader.batch_size is missing"),
+        ("model: mine", "model: [mine", "not valid YAML"),
+        ("format: npz", "format: zip", "dataset.format is 'zip'"),
+        ('edition: "own", ', "", "edition is missing"),
+    ],
+)
+def test_mistakes_in_own_file_name_file_line_and_key(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    """Every mistake in a workload file is one message that names the file."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINE.replace(old, new))
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_workload("mine", "fast", workload_file=path)
+    assert says in caught.value.what
+    assert str(path) in caught.value.what
+
+
+def test_own_file_for_another_model_is_refused(tmp_path: Path) -> None:
+    """The file must describe the model that is asked for."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINE)
+    with pytest.raises(UsageError, match="describes mine, not yours"):
+        resolve_workload("yours", "fast", workload_file=path)
