@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class Category(enum.IntEnum):
     """What a run may be called, from best to worst; a verdict is the worst of its issues."""
 
-    CLOSED = 0
-    OPEN = 1
-    INVALID = 2
+    CLOSED = 1
+    OPEN = 2
+    INVALID = 3
 
 
 class Phase(enum.Enum):

@@ -36,6 +36,7 @@ class Tally:
     def text(self, now: float) -> str:
         """One line: percent, units, rate, elapsed and remaining time.
 
+        >>> from mlpstorage.core.events import Progress
         >>> tally = Tally("epoch 1/5", began=0.0)
         >>> tally.add(Progress(0, "epoch 1/5", 25, 100, "steps", 50 << 20))
         >>> tally.text(10.0)

@@ -166,65 +166,54 @@ class ReaderPool:
 
     def _serve(self, number: int, buffer: memoryview) -> None:
         try:
-            for index in self._next:
-                if index >= self._visits:
-                    return
-                if not self._visit(index, number, buffer):
-                    return
+            if self.batches.ordered:
+                self._read_samples(number, buffer)
+            else:
+                self._read_streams(number, buffer)
         except BaseException as error:  # noqa: BLE001 (the consumer raises it, whatever it is)
             self.batches.fail(error)
 
-    def _visit(self, index: int, number: int, buffer: memoryview) -> bool:
-        """Read one extent whole; False when the epoch was given up on the way."""
-        batches = self.batches
-        extent = self._extent_of(index)
-        if batches.ordered and not batches.admit(index, 1):
-            return False
-        started = perf_counter_ns()
-        try:
-            fd = os.open(extent.path, self._flags)
-        except OSError as error:
-            raise unreadable(extent.path, error) from error
-        try:
-            going, waited_ns = self._read(fd, index, extent, buffer)
-        except OSError as error:
-            raise unreadable(extent.path, error) from error
-        finally:
-            os.close(fd)
-        spent = perf_counter_ns() - started - waited_ns
-        self.visit_ns[index] = spent
-        self.busy_ns[number] += spent
-        self.bytes_read[number] += extent.end - extent.begin
-        if batches.ordered:
-            batches.arrive(index, 1)
-        return going
+    def _read_samples(self, number: int, buffer: memoryview) -> None:
+        """Read visits of one sample each until there are no more, or the epoch is given up.
 
-    def _read(self, fd: int, index: int, extent: Extent, buffer: memoryview) -> tuple[bool, int]:
-        """Read an extent in pieces of the buffer's length; also the time spent waiting for room."""
-        batches, ordered = self.batches, self.batches.ordered
-        position = extent.begin - extent.begin % self._alignment
-        end, length, whole = extent.end, len(buffer), [buffer]
-        begun = done = waited_ns = 0
-        while position < end:
-            if not ordered:
-                before = perf_counter_ns()
-                will_be = self._samples_in(index, position + length - extent.begin)
-                if not batches.admit(index, will_be - begun):
-                    return False, waited_ns
-                begun = will_be
-                waited_ns += perf_counter_ns() - before
-            wanted = end - position
-            if wanted >= length:
-                got = os.preadv(fd, whole, position)
-            else:
-                # A direct read of the tail asks for whole blocks and gets what is left.
-                wanted += -wanted % self._alignment
-                got = os.preadv(fd, [buffer[:wanted]], position)
-            if not got:
-                raise truncated(extent.path, position, end)
-            position += got
-            if not ordered:
-                complete = self._samples_in(index, min(position, end) - extent.begin)
-                batches.arrive(index, complete - done)
-                done = complete
-        return True, waited_ns
+        Small files pass here at more than 100,000 per second and core: names are local, and
+        nothing is called that is not needed.
+        """
+        batches, visits, extent_of = self.batches, self._visits, self._extent_of
+        visit_ns, bytes_read, busy_ns = self.visit_ns, self.bytes_read, self.busy_ns
+        flags, alignment, clock = self._flags, self._alignment, perf_counter_ns
+        open_, preadv, close, arrive = os.open, os.preadv, os.close, batches.arrive_one
+        length, whole = len(buffer), [buffer]
+        tail, tail_bytes = whole, length
+        busy = total = 0
+        for index in self._next:
+            if index >= visits or (index >= batches.limit and not batches.admit(index, 1)):
+                return
+            path, begin, end = extent_of(index)
+            started = clock()
+            try:
+                fd = open_(path, flags)
+                try:
+                    reached = begin
+                    while reached < end:
+                        start = reached - reached % alignment
+                        wanted = end - start
+                        if wanted >= length:
+                            got = preadv(fd, whole, start)
+                        else:
+                            if wanted != tail_bytes:
+                                # A direct read asks for whole blocks and gets what is left.
+                                tail, tail_bytes = [buffer[: wanted + -wanted % alignment]], wanted
+                            got = preadv(fd, tail, start)
+                        if start + got <= reached:
+                            raise truncated(path, os.fstat(fd).st_size, end)
+                        reached = start + got
+                finally:
+                    close(fd)
+            except OSError as error:
+                raise unreadable(path, error) from error
+            spent = clock() - started
+            busy += spent
+            total += end - begin
+            visit_ns[index], busy_ns[number], bytes_read[number] = spent, busy, total
+            arrive(index)
