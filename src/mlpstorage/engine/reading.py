@@ -11,9 +11,8 @@ import itertools
 import os
 import threading
 from array import array
-from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlpstorage.engine.files import DIRECT_ALIGNMENT, read_flags, truncated, unreadable
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from mlpstorage.engine.epoch import EpochPlan
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(NamedTuple):
     """The bytes [begin, end) of one file."""
 
     path: str
@@ -40,49 +38,69 @@ class Batches:
     and interleaved, as a record-stream loader does: a batch is ready when the next `batch` samples
     are in, from whichever file.
 
-    `ahead` is how many whole batches, at least one, may be in the making or ready at a time.
+    `ahead` is how many whole batches, at least one, may be in the making or ready at a time. A
+    single read that completes more samples than that passes when the next batch needs it.
     """
 
     def __init__(self, plan: EpochPlan, *, ahead: int) -> None:
         self.ordered = bool((plan.samples == 1).all())
+        # The samples that may have been begun by now; -1 once the epoch is given up.
+        self.limit = max(ahead, 1) * plan.batch
         self._batch = plan.batch
         self._left = array("q", [plan.batch]) * plan.steps
         self._arrived = 0
         self._begun = 0
-        self._limit = max(ahead, 1) * plan.batch
+        self._needed = plan.batch
         self._lock = threading.Lock()
         self._ready = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self.failure: BaseException | None = None
         self.closed = False
 
-    def admit(self, index: int, samples: int) -> bool:
-        """Wait for room for `samples` of visit `index`; False when the epoch has been given up."""
-        if self.ordered and index < self._limit:
-            return not self.closed
+    def admit(self, index: int) -> bool:
+        """Wait for room for the sample of visit `index`; False when the epoch is given up.
+
+        For `ordered` only. An index below `limit` needs not ask.
+        """
         with self._lock:
-            while not self.closed and (index if self.ordered else self._begun) >= self._limit:
+            while not self.closed and index >= self.limit:
+                self._room.wait()
+        return not self.closed
+
+    def admit_samples(self, samples: int) -> bool:
+        """Wait for room for a read that completes `samples`; False when the epoch is given up.
+
+        Whoever was admitted must count them in (`arrive`) before asking for more.
+        """
+        with self._lock:
+            while not self.closed and not self._has_room(samples):
                 self._room.wait()
             self._begun += samples
         return not self.closed
 
-    def arrive(self, index: int, samples: int) -> None:
-        """Count samples that are completely in memory."""
+    def _has_room(self, samples: int) -> bool:
+        """A read that completes none still begins one."""
+        return self._begun < self._needed or self._begun + max(samples, 1) <= self.limit
+
+    def arrive_one(self, index: int) -> None:
+        """Count the sample of visit `index`, which is completely in memory; for `ordered`."""
+        batch = index // self._batch
         with self._lock:
-            if self.ordered:
-                self._count(index // self._batch, samples)
-                return
+            self._left[batch] -= 1
+            if not self._left[batch]:
+                self._ready.notify()
+
+    def arrive(self, samples: int) -> None:
+        """Count samples that are completely in memory, to the batches in their order."""
+        with self._lock:
             while samples:
                 batch = self._arrived // self._batch
-                part = min(samples, self._batch - self._arrived % self._batch)
+                part = min(samples, self._left[batch])
                 self._arrived += part
                 samples -= part
-                self._count(batch, part)
-
-    def _count(self, batch: int, samples: int) -> None:
-        self._left[batch] -= samples
-        if not self._left[batch]:
-            self._ready.notify()
+                self._left[batch] -= part
+                if not self._left[batch]:
+                    self._ready.notify()
 
     def wait(self, step: int) -> None:
         """Block until the batch of a step is in, then let the readers go one batch further.
@@ -90,28 +108,28 @@ class Batches:
         Raises:
             BaseException: what a reader failed with.
         """
-        if self._left[step] or self.failure:
-            with self._lock:
-                while self._left[step] and self.failure is None:
-                    self._ready.wait()
-        if self.failure is not None:
-            raise self.failure
         with self._lock:
-            self._limit += self._batch
-            self._room.notify_all()
+            while self._left[step] and self.failure is None:
+                self._ready.wait()
+            if self.failure is not None:
+                raise self.failure
+            if not self.closed:
+                self.limit += self._batch
+                self._needed += self._batch
+                self._room.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Give the epoch up: the consumer raises `error`, the readers end."""
+        """Give the epoch up: the consumer raises the first `error`, the readers end."""
         with self._lock:
             self.failure = self.failure or error
-            self.closed = True
             self._ready.notify_all()
-            self._room.notify_all()
+        self.close()
 
     def close(self) -> None:
-        """End the readers that wait for room."""
+        """End the readers: those that wait for room, and the others before their next read."""
         with self._lock:
             self.closed = True
+            self.limit = -1
             self._room.notify_all()
 
 
@@ -154,7 +172,7 @@ class ReaderPool:
             for number, buffer in enumerate(buffers)
         ]
 
-    def __enter__(self) -> ReaderPool:  # noqa: PYI034 (typing.Self needs Python 3.11)
+    def __enter__(self) -> ReaderPool:
         for thread in self._threads:
             thread.start()
         return self
@@ -176,44 +194,109 @@ class ReaderPool:
     def _read_samples(self, number: int, buffer: memoryview) -> None:
         """Read visits of one sample each until there are no more, or the epoch is given up.
 
-        Small files pass here at more than 100,000 per second and core: names are local, and
-        nothing is called that is not needed.
+        Small cached files pass here at about 100,000 per second and core, and what is done with
+        the interpreter's lock held keeps the other readers waiting: hence the local names.
         """
         batches, visits, extent_of = self.batches, self._visits, self._extent_of
-        visit_ns, bytes_read, busy_ns = self.visit_ns, self.bytes_read, self.busy_ns
-        flags, alignment, clock = self._flags, self._alignment, perf_counter_ns
-        open_, preadv, close, arrive = os.open, os.preadv, os.close, batches.arrive_one
-        length, whole = len(buffer), [buffer]
-        tail, tail_bytes = whole, length
-        busy = total = 0
+        flags, fill = self._flags, _filler(buffer, self._alignment, self.batches)
+        visit_ns, busy_ns, bytes_read = self.visit_ns, self.busy_ns, self.bytes_read
+        open_, close, clock, arrive = os.open, os.close, perf_counter_ns, batches.arrive_one
         for index in self._next:
-            if index >= visits or (index >= batches.limit and not batches.admit(index, 1)):
+            if index >= visits or (index >= batches.limit and not batches.admit(index)):
                 return
             path, begin, end = extent_of(index)
             started = clock()
             try:
                 fd = open_(path, flags)
                 try:
-                    reached = begin
-                    while reached < end:
-                        start = reached - reached % alignment
-                        wanted = end - start
-                        if wanted >= length:
-                            got = preadv(fd, whole, start)
-                        else:
-                            if wanted != tail_bytes:
-                                # A direct read asks for whole blocks and gets what is left.
-                                tail, tail_bytes = [buffer[: wanted + -wanted % alignment]], wanted
-                            got = preadv(fd, tail, start)
-                        if start + got <= reached:
-                            raise truncated(path, os.fstat(fd).st_size, end)
-                        reached = start + got
+                    whole = fill(fd, path, begin, end)
                 finally:
                     close(fd)
             except OSError as error:
                 raise unreadable(path, error) from error
-            spent = clock() - started
-            busy += spent
-            total += end - begin
-            visit_ns[index], busy_ns[number], bytes_read[number] = spent, busy, total
+            if not whole:
+                return
+            visit_ns[index] = spent = clock() - started
+            busy_ns[number] += spent
+            bytes_read[number] += end - begin
             arrive(index)
+
+    def _read_streams(self, number: int, buffer: memoryview) -> None:
+        """Read visits of many samples each, counting the samples that every read completes."""
+        fill = _filler(buffer, self._alignment, self.batches)
+        for index in self._next:
+            if index >= self._visits:
+                return
+            extent = self._extent_of(index)
+            started = perf_counter_ns()
+            try:
+                fd = os.open(extent.path, self._flags)
+                try:
+                    waited_ns = self._stream(fd, index, extent, fill, len(buffer))
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                raise unreadable(extent.path, error) from error
+            if waited_ns is None:
+                return
+            self.visit_ns[index] = spent = perf_counter_ns() - started - waited_ns
+            self.busy_ns[number] += spent
+            self.bytes_read[number] += extent.end - extent.begin
+
+    def _stream(self, fd: int, index: int, extent: Extent, fill: _Fill, length: int) -> int | None:
+        """Read an extent; the nanoseconds spent waiting for room, None when it was given up."""
+        path, begin, end = extent
+        batches, samples_in = self.batches, self._samples_in
+        position = begin
+        done = waited_ns = 0
+        while position < end:
+            stop = min(position - position % self._alignment + length, end)
+            complete = samples_in(index, stop - begin)
+            before = perf_counter_ns()
+            if not batches.admit_samples(complete - done):
+                return None
+            waited_ns += perf_counter_ns() - before
+            if not fill(fd, path, position, stop):
+                return None
+            batches.arrive(complete - done)
+            position, done = stop, complete
+        return waited_ns
+
+
+if TYPE_CHECKING:
+    _Fill = Callable[[int, str, int, int], bool]
+
+
+def _filler(buffer: memoryview, alignment: int, batches: Batches) -> _Fill:
+    """The function that reads the bytes [begin, end) of an open file through a buffer.
+
+    It returns False when the epoch was given up on the way, and raises BenchmarkError when the
+    file ends too early. Its last view of the buffer is kept: files often have the same size.
+    """
+    length = len(buffer)
+    whole = tail = [buffer]
+    tail_bytes = length
+    preadv = os.preadv
+
+    def fill(fd: int, path: str, begin: int, end: int) -> bool:
+        nonlocal tail, tail_bytes
+        while True:
+            # A direct read asks for whole blocks, also again after a short one and at the tail.
+            start = begin - begin % alignment
+            wanted = end - start
+            if wanted >= length:
+                got = preadv(fd, whole, start)
+            else:
+                if wanted != tail_bytes:
+                    tail, tail_bytes = [buffer[: wanted + -wanted % alignment]], wanted
+                got = preadv(fd, tail, start)
+            reached = start + got
+            if reached >= end:
+                return True
+            if reached <= begin:
+                raise truncated(path, os.fstat(fd).st_size, end)
+            if batches.closed:
+                return False
+            begin = reached
+
+    return fill

@@ -91,8 +91,9 @@ def _run(host: Host, argv: Sequence[str], stdin: str, limit: float) -> RemoteRes
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        err = error.stderr or b""
-        text = err.decode("utf-8", "replace") if isinstance(err, bytes) else err
+        # What was read before the time ran out is bytes, although text was asked for.
+        said: bytes = error.stderr or b""
+        text = said.decode("utf-8", "replace")
         return RemoteResult(host.name, None, "", text, time.monotonic() - began)
     seconds = time.monotonic() - began
     return RemoteResult(host.name, done.returncode, done.stdout, done.stderr, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -82,6 +83,7 @@ class Format(Protocol):
         """
 
 
+@functools.cache
 def format_of(name: str) -> Format:
     """The format with this DLIO name.
 
