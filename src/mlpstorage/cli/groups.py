@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlpstorage.core.commands import command_group
+from mlpstorage.core.commands import CommandGroup, Verb, command_group
 from mlpstorage.kinds import KINDS
 
 if TYPE_CHECKING:
-    from mlpstorage.core.commands import CommandGroup, Verb
+    from collections.abc import Sequence
 
 UTILITIES = (
     command_group(
@@ -18,6 +18,31 @@ UTILITIES = (
         list="List every run, oldest first.",
         show="Show one run's record.",
         rerun="Run the same command again.",
+    ),
+    command_group(
+        "lockfile",
+        "Versions: pin what is installed, and compare hosts with it.",
+        "mlpstorage.cli.lockfile",
+        generate="Pin the running environment, or what a project declares.",
+        verify="Compare a lockfile with what is installed, here and on other hosts.",
+    ),
+    CommandGroup(
+        "doctor",
+        "Check hosts, directories, MPI and packages before a benchmark does.",
+        (
+            Verb(
+                "",
+                "Check everything that a benchmark checks before it starts, on all hosts.",
+                "mlpstorage.cli.doctor.options:DoctorOptions",
+                "mlpstorage.cli.doctor.commands:doctor",
+            ),
+        ),
+    ),
+    command_group(
+        "engine",
+        "Engines beside the native one.",
+        "mlpstorage.cli.engine",
+        install="Install an engine into this Python.",
     ),
 )
 GROUPS: tuple[CommandGroup, ...] = (*KINDS, *UTILITIES)
@@ -31,3 +56,11 @@ def group_named(name: str) -> CommandGroup | None:
 def verb_named(group: CommandGroup, name: str) -> Verb | None:
     """The group's command with this name, if there is one."""
     return next((verb for verb in group.verbs if verb.name == name), None)
+
+
+def with_verb(argv: Sequence[str]) -> tuple[str, ...]:
+    """The words, with the empty second one of a command that has no second word put in."""
+    group = group_named(argv[0]) if argv else None
+    if group is not None and verb_named(group, "") is not None:
+        return (argv[0], "", *argv[1:])
+    return tuple(argv)

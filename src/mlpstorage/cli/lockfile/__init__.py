@@ -1,0 +1,1 @@
+"""`mlpstorage lockfile`: pin an environment, and compare others with it."""
