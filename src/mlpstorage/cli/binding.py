@@ -12,6 +12,9 @@ from mlpstorage.core.options import opt_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Options of this group may also stand without their flag.
+POSITIONAL = "Arguments"
+
 
 def load(reference: str) -> Any:  # noqa: ANN401 (whatever the reference names)
     """The object that `module:attribute` names; the module is imported now, not at start-up."""
@@ -20,8 +23,8 @@ def load(reference: str) -> Any:  # noqa: ANN401 (whatever the reference names)
 
 
 def flag_of(field: dataclasses.Field[Any]) -> str:
-    """The long flag of an option."""
-    return "--" + field.name.replace("_", "-")
+    """The long flag of an option; a trailing underscore keeps a name from being a keyword."""
+    return "--" + field.name.rstrip("_").replace("_", "-")
 
 
 def command_of(options: type, act: Callable[[Any], int]) -> Callable[..., int]:
@@ -32,11 +35,13 @@ def command_of(options: type, act: Callable[[Any], int]) -> Callable[..., int]:
         act: Called with the instance; returns the exit code.
     """
 
-    def command(**values: Any) -> int:  # noqa: ANN401 (the fields' values)
-        return act(options(**values))
+    def command(*words: Any, **values: Any) -> int:  # noqa: ANN401 (the fields' values)
+        by_place = zip((p.name for p in parameters), words, strict=False)
+        return act(options(**dict(by_place), **values))
 
     hints = get_type_hints(options)
     parameters = [_parameter(field, hints[field.name]) for field in dataclasses.fields(options)]
+    parameters.sort(key=lambda parameter: parameter.kind)  # Python wants positional ones first
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
@@ -57,6 +62,6 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  
         ),
     ]
     default = inspect.Parameter.empty if required else field.default
-    return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-    )
+    positional = spec.group == POSITIONAL
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(field.name, kind, default=default, annotation=annotation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,20 @@ if TYPE_CHECKING:
 
     from mlpstorage.core.cluster import Host
 
-CONNECT_SECONDS = 5
-_MOST_AT_ONCE = 64
+CONNECT_SECONDS = 4
+MOST_AT_ONCE = 64
 # ssh's own exit code when it could not connect, log in, or keep the connection.
 SSH_FAILED = 255
+_OPTIONS = (
+    "BatchMode=yes",
+    f"ConnectTimeout={CONNECT_SECONDS}",
+    "ServerAliveInterval=2",
+    "ServerAliveCountMax=2",
+    # A master that stays behind would hold our pipes open; one that is there already is used.
+    "ControlMaster=no",
+    # The cause of a failure must be said, and nothing else.
+    "LogLevel=ERROR",
+)
 
 
 @dataclass(frozen=True)
@@ -44,13 +55,22 @@ def ssh_command(host: Host, argv: Sequence[str]) -> list[str]:
 
     The host follows `--`, and its name has been checked: it can never be read as an option.
     """
-    options = [
-        "-o", "BatchMode=yes",
-        "-o", f"ConnectTimeout={CONNECT_SECONDS}",
-        "-o", "ServerAliveInterval=2",
-        "-o", "ServerAliveCountMax=2",
-    ]  # fmt: skip
-    return ["ssh", *options, "--", host.name, shlex.join(argv)]
+    options = [word for option in _OPTIONS for word in ("-o", option)]
+    return ["ssh", *options, "--", host.name.strip("[]"), shlex.join(argv)]
+
+
+def is_here(host: Host) -> bool:
+    """Whether a name is this machine's own: launchers start ranks there without ssh.
+
+    Only names are compared: a name server that hangs must not hold up the check of the hosts.
+    """
+    own = socket.gethostname()
+    return host.is_local or host.name in {own, own.partition(".")[0]}
+
+
+def command_on(host: Host, argv: Sequence[str]) -> list[str]:
+    """The local command line that runs `argv` on a host: through ssh, or here."""
+    return list(argv) if is_here(host) else ssh_command(host, argv)
 
 
 def run_on_hosts(
@@ -73,16 +93,15 @@ def run_on_hosts(
     """
     if not hosts:
         return []
-    with ThreadPoolExecutor(min(len(hosts), _MOST_AT_ONCE)) as pool:
+    with ThreadPoolExecutor(min(len(hosts), MOST_AT_ONCE)) as pool:
         return list(pool.map(lambda host: _run(host, argv, stdin, time_limit_seconds), hosts))
 
 
 def _run(host: Host, argv: Sequence[str], stdin: str, limit: float) -> RemoteResult:
-    command = list(argv) if host.is_local else ssh_command(host, argv)
     began = time.monotonic()
     try:
         done = subprocess.run(
-            command,
+            command_on(host, argv),
             input=stdin,
             capture_output=True,
             text=True,

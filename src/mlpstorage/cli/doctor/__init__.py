@@ -1,0 +1,1 @@
+"""`mlpstorage doctor`: what a benchmark checks before it starts, alone."""

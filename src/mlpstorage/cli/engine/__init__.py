@@ -1,0 +1,1 @@
+"""`mlpstorage engine`: the engines beside the native one."""
