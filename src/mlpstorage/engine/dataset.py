@@ -21,6 +21,8 @@ from mlpstorage.core.errors import AccessError, ConfigurationError, NotFoundErro
 from mlpstorage.engine.formats import format_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -116,9 +118,21 @@ class DatasetSpec:
         >>> spec.relative_path(7), dataclasses.replace(spec, num_subfolders=1).relative_path(7)
         ('train/07/img_007_of_168.npz', 'train/img_007_of_168.npz')
         """
+        return self.namer("")(index)[1:]
+
+    def namer(self, root: str) -> Callable[[int], str]:
+        """The function from a file's index to its path below `root`, for the timed path.
+
+        What all names have in common is made once: a name then costs a tenth of a microsecond.
+        """
         digits = len(str(self.num_files))
-        name = f"img_{index:0{digits}d}_of_{self.num_files}.{format_of(self.format).extension}"
-        return f"{self._subfolder(index)}/{name}"
+        extension = format_of(self.format).extension
+        name = f"img_%0{digits}d_of_{self.num_files}.{extension}"
+        start, folders = root.replace("%", "%%") + "/train/", self.num_subfolders
+        if folders <= 1:
+            return (start + name).__mod__
+        template = f"{start}%0{len(str(folders))}d/{name}"
+        return lambda index: template % (index % folders, index)
 
     def subfolders(self) -> tuple[str, ...]:
         """Every folder that holds files, relative to the data folder."""

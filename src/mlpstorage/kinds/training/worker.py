@@ -135,12 +135,13 @@ class _Rank:
 
     def extents(self, plan: EpochPlan) -> tuple[Callable[[int], Extent], int]:
         """The function from a visit to its bytes, and the bytes of all visits together."""
-        spec, folder = self.manifest.spec, str(self.folder)
+        spec = self.manifest.spec
+        path = spec.namer(str(self.folder))
         files, sizes = plan.files.tolist(), self.manifest.file_bytes[plan.files].tolist()
         if spec.samples_per_file == 1:
 
             def whole(index: int) -> Extent:
-                return Extent(f"{folder}/{spec.relative_path(files[index])}", 0, sizes[index])
+                return Extent(path(files[index]), 0, sizes[index])
 
             return whole, sum(sizes)
         bounds = [
@@ -149,7 +150,7 @@ class _Rank:
         ]
 
         def part(index: int) -> Extent:
-            return Extent(f"{folder}/{spec.relative_path(files[index])}", *bounds[index])
+            return Extent(path(files[index]), *bounds[index])
 
         return part, sum(end - begin for begin, end in bounds)
 
