@@ -6,6 +6,8 @@ crash is visible without any handler. Nothing here knows which kind of benchmark
 
 from __future__ import annotations
 
+import shutil
+import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,13 +47,14 @@ from mlpstorage.store.layout import RunDirectory
 from mlpstorage.watch.inventory import collect_local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from mlpstorage.core.events import Event
     from mlpstorage.core.plan import Outcome, Plan
     from mlpstorage.core.rules import Issue, Verdict
     from mlpstorage.kinds.measurement import Measurement
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STAGES = ("checking", "preparing", "measuring", "judging")
 
 
@@ -82,13 +85,11 @@ def execute(
         MlpstorageError: it was refused, or failed; the record, if there is one yet, says why.
     """
     plan = measurement.plan
+    launcher = measurement.launcher()
     if measurement.what_if:
         return _what_if(plan)
     _stage(show, 0)
     _refuse(plan)
-    for issue in plan.issues:
-        if issue.category is not Category.CLOSED:
-            show(Note(_issue_text(issue), "warning"))
     first = measurement.prerequisite()
     if first is not None:
         named = first.plan.identity
@@ -97,7 +98,9 @@ def execute(
     problems = measurement.problems()
     if problems:
         raise ProblemsError(problems)
-    launcher = measurement.launcher()
+    for issue in plan.issues:
+        if issue.category is not Category.CLOSED:
+            show(Note(_issue_text(issue), "warning"))
     with _record(measurement, plan, invocation) as record:
         _stage(show, 1)
         job = measurement.job(record.directory.path)
@@ -155,9 +158,11 @@ def _issue_text(issue: Issue) -> str:
 
 def _verdict(plan: Plan, outcome: Outcome) -> Verdict | None:
     """The verdict, or None for a run that is not judged."""
-    if plan.asked is None:
-        return None
-    return verdict_of((*plan.issues, *outcome.issues), asked=plan.asked)
+    return _verdict_so_far((*plan.issues, *outcome.issues), plan)
+
+
+def _verdict_so_far(issues: Iterable[Issue], plan: Plan) -> Verdict | None:
+    return None if plan.asked is None else verdict_of(issues, asked=plan.asked)
 
 
 def _exit_code(verdict: Verdict | None, measurement: Measurement) -> int:
@@ -167,7 +172,7 @@ def _exit_code(verdict: Verdict | None, measurement: Measurement) -> int:
 
 
 def _what_if(plan: Plan) -> Execution:
-    verdict = verdict_of(plan.issues, asked=plan.asked or Category.OPEN)
+    verdict = _verdict_so_far(plan.issues, plan)
     document = {
         "identity": msgspec.to_builtins(plan.identity),
         "parameters": plan.parameters,
@@ -215,6 +220,7 @@ class _Record:
 
     def __init__(self, measurement: Measurement, plan: Plan, invocation: Invocation) -> None:
         identity, started = plan.identity, datetime.now().astimezone()
+        cluster = collect_local().as_dict()
         self.directory = RunDirectory.create(
             measurement.results_dir, identity.segments, started, command=identity.command
         )
@@ -222,7 +228,6 @@ class _Record:
         self.run_id = RunId(
             identity.kind, identity.command, identity.model, self.directory.timestamp
         )
-        cluster = collect_local().as_dict()
         launcher = this_launcher()
         command = " ".join(_quoted(invocation.argv))
         self.metadata = Metadata(
@@ -256,12 +261,19 @@ class _Record:
             launcher_boot_id=launcher.boot_id,
             launcher_start_ticks=launcher.start_ticks,
         )
-        self._save()
-        write_json(self.directory.cluster_info, cluster)
+        try:
+            self._save()
+            write_json(self.directory.cluster_info, cluster)
+        except BaseException:
+            # A directory without a record would be a run that nobody can tell anything about.
+            shutil.rmtree(self.directory.path, ignore_errors=True)
+            raise
 
     def _save(self, **changes: Any) -> None:  # noqa: ANN401 (fields of Metadata)
-        self.metadata = msgspec.structs.replace(self.metadata, **changes)
-        write_metadata(self.directory.metadata, self.metadata)
+        metadata = msgspec.structs.replace(self.metadata, **changes)
+        with _undisturbed():
+            write_metadata(self.directory.metadata, metadata)
+            self.metadata = metadata
 
     def _ended(self) -> dict[str, Any]:
         return {"runtime": time.monotonic() - self._began, "end_time": utc_text(_now())}
@@ -285,12 +297,15 @@ class _Record:
 
     def failed(self, error: BaseException) -> None:
         """Say in the record how the run ended; a program error is recorded like any other."""
+        if self.metadata.status is Status.COMPLETE:  # a signal came after the last word
+            return
         interrupted = isinstance(error, (InterruptedRunError, KeyboardInterrupt))
         known = error if isinstance(error, MlpstorageError) else None
         what = known.what if known else f"{type(error).__name__}: {error}"
+        other = InterruptedRunError if interrupted else BenchmarkError
         self._save(
             status=Status.INTERRUPTED if interrupted else Status.FAILED,
-            exit_code=known.exit_code if known else InterruptedRunError.exit_code,
+            exit_code=(known or other).exit_code,
             error=ErrorRecord(what, known.why if known else "", known.fix if known else ""),
             **self._ended(),
         )
@@ -302,8 +317,24 @@ def _record(measurement: Measurement, plan: Plan, invocation: Invocation) -> Ite
     try:
         yield record
     except BaseException as error:
-        record.failed(error)
+        try:
+            record.failed(error)
+        except MlpstorageError as second:
+            if not isinstance(error, MlpstorageError):
+                raise
+            # What ended the run matters more than that it cannot be written down.
+            error.why = f"{error.why}; nor could that be recorded: {second.what}".lstrip("; ")
         raise
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back the signals that end a program, until the block is through."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _quoted(words: tuple[str, ...]) -> list[str]:

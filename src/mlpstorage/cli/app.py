@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlpstorage import __version__
 from mlpstorage.cli.binding import load
-from mlpstorage.cli.groups import GROUPS, group_named, verb_named
+from mlpstorage.cli.groups import GROUPS, group_named, verb_named, with_verb
 from mlpstorage.cli.help import help_asked
+from mlpstorage.cli.surroundings import deliver, secure_streams, signals_end_in_order
 from mlpstorage.core.errors import EXIT_OK, UsageError, did_you_mean
 from mlpstorage.report.show import say
 
@@ -24,13 +25,17 @@ def run(argv: Sequence[str]) -> int:
 
     Raises:
         MlpstorageError: whatever the command refuses or fails with.
+        KeyboardInterrupt: the user, or a signal, ended it.
     """
+    secure_streams()
+    argv = with_verb(argv)
     text = help_asked(argv)
     if text is not None or list(argv) == ["--version"]:
-        say(text if text is not None else f"mlpstorage {__version__}")
+        deliver(partial(say, text if text is not None else f"mlpstorage {__version__}"))
         return EXIT_OK
     group, verb = _named(argv)
-    return _call(group, verb, argv)
+    with signals_end_in_order():
+        return _call(group, verb, argv)
 
 
 def _named(argv: Sequence[str]) -> tuple[CommandGroup, Verb]:
@@ -40,6 +45,12 @@ def _named(argv: Sequence[str]) -> tuple[CommandGroup, Verb]:
         UsageError: they name none.
     """
     group = group_named(argv[0])
+    first = next((word for word in argv[:2] if word.startswith("-")), None)
+    if first is not None:
+        raise UsageError(
+            f"{first!r} stands before the command",
+            fix="write: mlpstorage COMMAND SUBCOMMAND [options]; mlpstorage --help lists them",
+        )
     if group is None:
         fix = did_you_mean(argv[0], [group.name for group in GROUPS])
         raise UsageError(f"unknown command {argv[0]!r}", fix=fix)
@@ -55,15 +66,21 @@ def _call(group: CommandGroup, verb: Verb, argv: Sequence[str]) -> int:
 
     from mlpstorage.cli.binding import command_of
     from mlpstorage.cli.layers import fill
+    from mlpstorage.cli.usage import usage_error
 
     act = partial(_perform, verb, tuple(argv))
-    app = App(name="mlpstorage", help_flags=(), version_flags=(), config=fill)
+    app = App(
+        name="mlpstorage",
+        help_flags=(),
+        version_flags=(),
+        config=fill,
+        suppress_keyboard_interrupt=False,
+    )
     app.default(command_of(load(verb.options), act))
     try:
         code = app(argv[2:], exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        fix = f"see: mlpstorage {group.name} {verb.name} --help"
-        raise UsageError(" ".join(str(error).split()), fix=fix) from error
+        raise usage_error(error, f"mlpstorage {group.name} {verb.name}".rstrip(), verb) from error
     return int(code)
 
 

@@ -67,7 +67,7 @@ def _verb(group: CommandGroup, verb: Verb) -> Iterator[str]:
     fields = dataclasses.fields(load(verb.options))
     required = [field for field in fields if field.default is dataclasses.MISSING]
     needs = "".join(f" {flag_of(field)} {_metavar(field)}" for field in required)
-    yield f"usage: mlpstorage {group.name} {verb.name}{needs} [options]\n"
+    yield f"usage: mlpstorage {f'{group.name} {verb.name}'.rstrip()}{needs} [options]\n"
     yield verb.summary
     for title in dict.fromkeys(opt_of(field).group for field in fields):
         yield f"\n{title.lower()}:"
@@ -114,4 +114,4 @@ def _wrapped(text: str, width: int | None = None) -> list[str]:
 
 
 def _width() -> int:
-    return min(shutil.get_terminal_size((100, 24)).columns, 100)
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 50), 100)

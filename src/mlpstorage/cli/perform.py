@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mlpstorage.cli.surroundings import Audience, deliver
 from mlpstorage.core.errors import EXIT_OK
 from mlpstorage.core.plan import Answer
 from mlpstorage.display import display_for
@@ -32,15 +34,16 @@ def perform(
         return found
     as_json = bool(values["json"])
     if isinstance(found, Answer):
-        publish(found.sections, found.document, as_json=as_json)
+        deliver(partial(publish, found.sections, found.document, as_json=as_json))
         return EXIT_OK
     from mlpstorage.workflow import Invocation, execute
 
     invocation = Invocation(("mlpstorage", *argv), values, sources)
     worst = EXIT_OK
     for measurement in found:
-        with display_for(quiet=bool(values["quiet"])) as display:
-            done = execute(measurement, invocation, display.show)
-        publish(done.sections, done.document, as_json=as_json)
+        with Audience(display_for(quiet=bool(values["quiet"]))) as audience:
+            done = execute(measurement, invocation, audience.show)
+        kept = str(done.document.get("result_dir", ""))
+        deliver(partial(publish, done.sections, done.document, as_json=as_json), kept=kept)
         worst = max(worst, done.exit_code)
     return worst

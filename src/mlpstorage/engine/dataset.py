@@ -22,7 +22,6 @@ from mlpstorage.engine.formats import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
     from pathlib import Path
 
     from numpy.typing import NDArray

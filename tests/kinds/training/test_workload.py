@@ -72,9 +72,13 @@ def test_the_older_names_of_the_reference_engine_are_understood() -> None:
     [
         ("reader.read_thread=4", "reader.read_thread", "did you mean read_threads?"),
         ("readr.read_threads=4", "'readr'", "did you mean reader?"),
-        ("reader.read_threads=-4", "reader.read_threads is -4", "int >= 1"),
-        ("reader.read_threads=many", "reader.read_threads is 'many'", "expected int"),
-        ("reader.file_shuffle=sometimes", "reader.file_shuffle is 'sometimes'", "enum"),
+        ("reader.read_threads=-4", "reader.read_threads is -4", "a whole number >= 1"),
+        ("reader.read_threads=many", "reader.read_threads is 'many'", "a whole number"),
+        (
+            "reader.file_shuffle=sometimes",
+            "reader.file_shuffle is 'sometimes'",
+            "one of: off, random, seed",
+        ),
         ("reader.read_threads", "'reader.read_threads'", "section.key=value"),
         ("metric.au=1.5", "metric.au is 1.5", "<= 1"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpstorage.core.errors import UsageError
@@ -13,10 +12,14 @@ from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import GIB, format_bytes
 from mlpstorage.kinds.training.datagen import TrainingDatagen, checked_processes
 from mlpstorage.kinds.training.dataset_choice import (
+    MOST_ACCELERATORS,
+    checked_count,
     clients_of,
     data_folder,
     dataset_spec,
+    fitting_trial,
     free_bytes,
+    total_bytes,
 )
 from mlpstorage.kinds.training.run import TrainingRun
 from mlpstorage.kinds.training.sizing import (
@@ -25,12 +28,15 @@ from mlpstorage.kinds.training.sizing import (
     with_files,
 )
 from mlpstorage.kinds.training.workload import (
+    MOST_FILES,
     default_accelerator,
     resolve_workload,
+    workload_path,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from mlpstorage.kinds.measurement import Measurement
     from mlpstorage.kinds.training.dataset_choice import Clients
@@ -48,17 +54,17 @@ if TYPE_CHECKING:
     )
 
 
+MOST_LOOPS = 10_000
+
+
 def datasize(options: DatasizeOptions, _sources: Mapping[str, str]) -> Answer:
     """The least valid data set for a number of accelerators, and the commands to use next."""
-    if options.max_accelerators < 1:
-        raise UsageError(
-            f"--max-accelerators is {options.max_accelerators}", fix="give a positive number"
-        )
+    checked_count(options.max_accelerators, "--max-accelerators", MOST_ACCELERATORS)
     resolved = resolve_workload(
         options.model,
         options.accelerator_type,
         options.params,
-        workload_file=_path(options.workload_file),
+        workload_file=workload_path(options.workload_file),
     )
     workload = resolved.workload
     clients = clients_of(options, here=False)
@@ -66,7 +72,14 @@ def datasize(options: DatasizeOptions, _sources: Mapping[str, str]) -> Answer:
     if workload.dataset.num_files_train:
         chosen = workload.dataset.num_files_train
         sizing = with_files(workload, options.max_accelerators, clients.sizing_bytes, chosen)
-    true_bytes = int(dataset_spec(workload, sizing.files).file_bytes().sum())
+    if sizing.files > MOST_FILES:
+        raise UsageError(
+            f"{sizing.files} files would be needed; a data set has at most {MOST_FILES}",
+            why=f"the {sizing.binds} of {options.max_accelerators} accelerators decide",
+            fix="plan for fewer accelerators or less memory, or put more samples into a file: "
+            "--params dataset.num_samples_per_file=N",
+        )
+    true_bytes = total_bytes(dataset_spec(workload, sizing.files))
     folder = data_folder(options.data_dir, workload.model) if options.data_dir else None
     free = free_bytes(folder) if folder else None
     commands = _next_commands(options, sizing)
@@ -159,24 +172,14 @@ def _next_commands(options: DatasizeOptions, sizing: Sizing) -> list[str]:
 
 def datagen(options: DatagenOptions, _sources: Mapping[str, str]) -> Sequence[Measurement]:
     """One generation of a data set."""
-    file = _path(options.workload_file)
+    file = workload_path(options.workload_file)
     accelerator = options.accelerator_type or default_accelerator(options.model, file)
     resolved = resolve_workload(options.model, accelerator, options.params, workload_file=file)
     folder = data_folder(options.data_dir, options.model)
     clients = clients_of(options, here=False)
-    processes = checked_processes(options.num_processes, clients.count)
-    if options.trial:
-        return [
-            TrainingDatagen(
-                options,
-                resolved,
-                _trial_size(options, resolved, folder),
-                folder,
-                processes,
-                force=options.force,
-            )
-        ]
     files = resolved.workload.dataset.num_files_train
+    if options.trial:
+        files = _trial_size(options, resolved, folder)
     if not files:
         raise UsageError(
             "the number of files is not given",
@@ -184,19 +187,18 @@ def datagen(options: DatagenOptions, _sources: Mapping[str, str]) -> Sequence[Me
             fix="use the command that `mlpstorage training datasize` prints: "
             "--params dataset.num_files_train=N, or --trial",
         )
+    processes = checked_processes(options.num_processes, clients.count, files)
     return [TrainingDatagen(options, resolved, files, folder, processes, force=options.force)]
 
 
 def _trial_size(options: DatagenOptions, resolved: ResolvedWorkload, folder: Path) -> int:
-    from mlpstorage.kinds.training.sizing import trial_files
-
-    return trial_files(resolved.workload, options.num_accelerators, free_bytes(folder))
+    count = checked_count(options.num_accelerators, "--num-accelerators", MOST_ACCELERATORS)
+    return fitting_trial(resolved.workload, count, folder)
 
 
 def run(options: RunOptions, _sources: Mapping[str, str]) -> Sequence[Measurement]:
     """The benchmark, once or `--loops` times."""
-    if options.loops < 1:
-        raise UsageError(f"--loops is {options.loops}", fix="give a positive number")
+    checked_count(options.loops, "--loops", MOST_LOOPS)
     return [TrainingRun(options) for _ in range(options.loops)]
 
 
@@ -206,7 +208,7 @@ def configview(options: ConfigviewOptions, sources: Mapping[str, str]) -> Answer
         options.model,
         options.accelerator_type,
         options.params,
-        workload_file=_path(options.workload_file),
+        workload_file=workload_path(options.workload_file),
     )
     import msgspec
 
@@ -234,7 +236,3 @@ def configview(options: ConfigviewOptions, sources: Mapping[str, str]) -> Answer
 
 def _shown(value: Any) -> str:  # noqa: ANN401 (an option's value)
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _path(text: str) -> Path | None:
-    return Path(text).expanduser() if text else None

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlpstorage.core.errors import UsageError
+from mlpstorage.config import user_path
+from mlpstorage.core.errors import MlpstorageError, UsageError
 from mlpstorage.core.plan import Identity, Outcome, Plan
 from mlpstorage.core.problems import Problem
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.dataset import SpecRecord
-from mlpstorage.engine.generation import begin_generation, finish_generation
+from mlpstorage.engine.generation import begin_generation, finish_generation, storage_errors
 from mlpstorage.kinds.training.dataset_choice import (
     clients_of,
     dataset_spec,
-    existing_parent,
+    total_bytes,
 )
-from mlpstorage.kinds.training.placement import launcher_for, place_problems
+from mlpstorage.kinds.training.exclusive import FolderLock
+from mlpstorage.kinds.training.placement import (
+    launch_problems,
+    launcher_for,
+    obstacles,
+    place_problems,
+)
 from mlpstorage.launch import RankJob
 from mlpstorage.watch.inventory import usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from mlpstorage.core.cluster import Host
     from mlpstorage.core.events import RankResult
     from mlpstorage.engine.dataset import DatasetSpec
     from mlpstorage.kinds.training.options import DatagenOptions, RunOptions
@@ -48,17 +56,14 @@ class TrainingDatagen:
     processes: int
     force: bool = False
 
-    @classmethod
-    def of_trial(
-        cls, options: RunOptions, resolved: ResolvedWorkload, files: int, folder: Path
-    ) -> TrainingDatagen:
-        """The generation that a trial needs first; it replaces the data of another trial."""
-        return cls(options, resolved, files, folder, default_processes(1))
+    @cached_property
+    def _lock(self) -> FolderLock:
+        return FolderLock(self.folder)
 
-    @property
+    @cached_property
     def results_dir(self) -> Path:
         """The root of the results tree."""
-        return Path(self.options.results_dir).expanduser().absolute()
+        return user_path(self.options.results_dir, "--results-dir")
 
     @property
     def tolerates_invalid(self) -> bool:
@@ -70,16 +75,16 @@ class TrainingDatagen:
         """Whether to stop after the plan."""
         return self.options.what_if
 
-    @property
+    @cached_property
     def spec(self) -> DatasetSpec:
         """The data set to make."""
         return dataset_spec(self.resolved.workload, self.files)
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         """What will be generated, and where."""
         workload, spec = self.resolved.workload, self.spec
-        size = format_bytes(int(spec.file_bytes().sum()))
+        size = format_bytes(total_bytes(spec))
         folders = f"{spec.num_subfolders} subfolders" if spec.num_subfolders > 1 else "one folder"
         return Plan(
             identity=Identity(
@@ -112,28 +117,31 @@ class TrainingDatagen:
         """Nothing comes before."""
 
     def problems(self) -> Sequence[Problem]:
-        """Whatever is wrong with the places."""
-        found = place_problems(self.folder, self.results_dir)
-        parent = existing_parent(self.folder)
-        if not parent.is_dir():
-            found.append(Problem(f"{parent} is not a directory", fix="choose another --data-dir"))
-        elif not os.access(parent, os.W_OK):
-            found.append(
-                Problem(
-                    f"cannot write to the data directory {parent}",
-                    why=f"the {self.spec.model} data set is generated in {self.folder}",
-                    fix="make it writable, or choose another --data-dir",
-                    exit_code=4,
-                )
-            )
+        """Whatever is wrong with the places and the launcher; takes the folder's lock."""
+        found = place_problems(self.folder, self.results_dir, generates=True)
+        if not found:
+            found += obstacles(self.folder / "train", "--data-dir", writes=False)
+        found += launch_problems(self.options, self._hosts, self.processes)
+        if self.folder.is_dir() and not found:
+            try:
+                self._lock.acquire()
+            except MlpstorageError as error:
+                found.append(Problem(error.what, error.why, error.fix, error.exit_code))
         return found
+
+    @property
+    def _hosts(self) -> Sequence[Host]:
+        return clients_of(self.options, here=False).hosts
 
     def launcher(self) -> Launcher:
         """Local processes or MPI, as options and hosts say."""
-        return launcher_for(self.options, clients_of(self.options, here=False).hosts)
+        return launcher_for(self.options, self._hosts, self.processes)
 
     def job(self, run_dir: Path) -> RankJob:
         """Prepare the folder (and check its free space), then one rank per process."""
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
         begin_generation(self.spec, self.folder, force=self.force)
         return RankJob(
             worker="mlpstorage.kinds.training.generator:run",
@@ -149,6 +157,7 @@ class TrainingDatagen:
         """Write the manifest, now that every file is there; what was written, and how fast."""
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         manifest = finish_generation(self.spec, self.folder, created)
+        self._lock.release()
         written = sum(r.data["bytes_written"] for r in results)
         kept = sum(r.data["files_kept"] for r in results)
         seconds = max(r.data["seconds"] for r in results)
@@ -184,12 +193,12 @@ def default_processes(hosts: int) -> int:
     return max(1, math.floor(usable_cpus())) * hosts
 
 
-def checked_processes(asked: int, hosts: int) -> int:
-    """The number of processes a user asked for, or the default for 0.
+def checked_processes(asked: int, hosts: int, files: int) -> int:
+    """The processes a user asked for, or the default for 0; never more than there are files.
 
     Raises:
         UsageError: a negative number.
     """
     if asked < 0:
         raise UsageError(f"--num-processes is {asked}", fix="give a positive number")
-    return asked or default_processes(hosts)
+    return min(asked or default_processes(hosts), max(files, hosts))

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
+import stat
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mlpstorage.config import user_path
 from mlpstorage.core.cluster import parse_hosts
 from mlpstorage.core.errors import ConfigurationError, NotFoundError, UsageError
 from mlpstorage.core.units import GIB, format_bytes, parse_bytes
-from mlpstorage.engine.dataset import DatasetSpec, Manifest
-from mlpstorage.kinds.training.sizing import advised_subfolders
+from mlpstorage.engine.dataset import MANIFEST_NAME, DatasetSpec, Manifest
+from mlpstorage.kinds.training.sizing import advised_subfolders, trial_files
 from mlpstorage.watch.inventory import memory_limit_bytes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlpstorage.core.cluster import Host
     from mlpstorage.kinds.training.options import _Cluster
     from mlpstorage.kinds.training.workload import Workload
 
 # The payload does not depend on the training's shuffle seed: two runs may read one data set.
 DATA_SEED = 10
+# Beyond these a number is a slip of the finger; the arithmetic below stays exact up to them.
+MOST_ACCELERATORS = 1_000_000
+MOST_CLIENTS = 100_000
+MOST_MEMORY_BYTES = 1 << 50
+MOST_FILE_BYTES = 1 << 50
+_LONGEST_SIZE = 40
+_MOST_SIZES = 10_000_000
+_MEMORY_FIX = (
+    "give the memory of one client in GiB or with a unit, at most 1 PiB: 256, 256GiB, 1.5TB"
+)
+_MOVE_AWAY = "move it away, then run datagen again with the same arguments"
 
 
 @dataclass(frozen=True)
@@ -54,20 +69,37 @@ def clients_of(options: _Cluster, *, here: bool) -> Clients:
         UsageError: the hosts, their number or their memory are malformed or contradict.
     """
     hosts = parse_hosts(options.hosts)
+    if options.hosts and not hosts:
+        raise UsageError(
+            f"--hosts {' '.join(options.hosts)} names no host",
+            fix="write h1,h2 or h1:8,h2:8 or @file, or leave --hosts out for this host alone",
+        )
     count = options.num_client_hosts
-    if count < 0:
-        raise UsageError(f"--num-client-hosts is {count}", fix="give a positive number")
+    if not 0 <= count <= MOST_CLIENTS:
+        raise UsageError(
+            f"--num-client-hosts is {count}", fix=f"give a number from 1 to {MOST_CLIENTS}"
+        )
     if hosts and count and count != len(hosts):
         raise UsageError(
             f"--hosts names {len(hosts)} hosts, --num-client-hosts says {count}",
             fix="leave --num-client-hosts out",
         )
-    text = options.client_host_memory_in_gb
-    declared = parse_bytes(text, bare_unit=GIB) if text else None
-    if declared == 0:
-        raise UsageError("--client-host-memory-in-gb is 0", fix="give the memory of one client")
+    declared = _declared_bytes(options.client_host_memory_in_gb)
     measured = memory_limit_bytes() if here or declared is None else None
     return Clients(hosts, len(hosts) or count or 1, declared, measured)
+
+
+def _declared_bytes(text: str) -> int | None:
+    """The memory of one client as the user says, None when nothing is said."""
+    if not text:
+        return None
+    try:
+        declared = parse_bytes(text, bare_unit=GIB) if len(text) <= _LONGEST_SIZE else None
+    except UsageError as error:
+        raise UsageError(f"--client-host-memory-in-gb: {error.what}", fix=_MEMORY_FIX) from error
+    if declared is None or not 0 < declared <= MOST_MEMORY_BYTES:
+        raise UsageError(f"--client-host-memory-in-gb is {text}", fix=_MEMORY_FIX)
+    return declared
 
 
 def data_folder(data_dir: str, model: str) -> Path:
@@ -78,7 +110,7 @@ def data_folder(data_dir: str, model: str) -> Path:
     """
     if not data_dir:
         raise UsageError("no data directory", fix="pass --data-dir, or set MLPSTORAGE_DATA_DIR")
-    path = Path(data_dir).expanduser().absolute()
+    path = user_path(data_dir, "--data-dir")
     return path if path.name == model else path / model
 
 
@@ -87,26 +119,79 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing_parent(path)).free
 
 
+def fitting_trial(workload: Workload, accelerators: int, folder: Path) -> int:
+    """The files of a trial's data set in this folder.
+
+    Raises:
+        UsageError: none fits in the free space.
+    """
+    free = free_bytes(folder)
+    files = trial_files(workload, accelerators, free)
+    if not files:
+        raise UsageError(
+            f"no trial fits in the {format_bytes(free)} free at {folder}",
+            why=f"{accelerators} accelerators need at least two steps each",
+            fix="free space, choose another --data-dir, or emulate fewer accelerators",
+        )
+    return files
+
+
 def existing_parent(path: Path) -> Path:
     """The path itself, or the nearest directory above it that exists."""
-    while not path.exists():
+    while not os.path.exists(path):  # noqa: PTH110 (never raises, as Path.exists does)
         path = path.parent
     return path
 
 
 def dataset_spec(workload: Workload, files: int) -> DatasetSpec:
-    """The data set of a workload with this many files."""
+    """The data set of a workload with this many files.
+
+    Raises:
+        ConfigurationError: the figures contradict each other, or a file would be absurdly large.
+    """
     subfolders = workload.dataset.num_subfolders_train
+    samples = workload.dataset.num_samples_per_file
+    if workload.record_bytes * samples > MOST_FILE_BYTES:
+        raise ConfigurationError(
+            f"a file of {samples} samples would have "
+            f"{format_bytes(workload.record_bytes * samples)}",
+            fix="lower dataset.num_samples_per_file, so that a file has at most "
+            f"{format_bytes(MOST_FILE_BYTES)}",
+        )
+    if subfolders is not None and subfolders > files:
+        raise ConfigurationError(
+            f"dataset.num_subfolders_train is {subfolders}, but there are {files} files",
+            fix="lower it, or leave it out: then it is chosen well",
+        )
     return DatasetSpec(
         model=workload.model,
         format=workload.dataset.format,
         num_files=files,
         num_subfolders=advised_subfolders(files) if subfolders is None else subfolders,
-        samples_per_file=workload.dataset.num_samples_per_file,
+        samples_per_file=samples,
         record_bytes=workload.record_bytes,
         record_stdev_bytes=workload.dataset.record_length_bytes_stdev,
         seed=DATA_SEED,
     )
+
+
+def total_bytes(spec: DatasetSpec) -> int:
+    """The size of a data set: exact, or about right where the sizes would fill memory."""
+    if spec.record_stdev_bytes and spec.num_files <= _MOST_SIZES:
+        return int(spec.file_bytes().sum())
+    same = replace(spec, num_files=1, num_subfolders=0, record_stdev_bytes=0.0)
+    return spec.num_files * int(same.file_bytes()[0])
+
+
+def checked_count(value: int, option: str, most: int) -> int:
+    """A number of things that a user gave.
+
+    Raises:
+        UsageError: it is not from 1 to `most`.
+    """
+    if not 1 <= value <= most:
+        raise UsageError(f"{option} is {value}", fix=f"give a number from 1 to {most}")
+    return value
 
 
 def load_manifest(folder: Path, workload: Workload) -> Manifest:
@@ -114,9 +199,19 @@ def load_manifest(folder: Path, workload: Workload) -> Manifest:
 
     Raises:
         NotFoundError: there is none.
-        ConfigurationError: it describes other data.
+        ConfigurationError: it is unusable, or describes other data.
     """
-    manifest = Manifest.load(folder)
+    file = folder / MANIFEST_NAME
+    if file.exists() and not file.is_file():  # reading a pipe would wait for ever
+        raise ConfigurationError(f"{file} is not a file", fix="move it away, and generate again")
+    try:
+        manifest = Manifest.load(folder)
+    except (OverflowError, MemoryError) as error:
+        raise ConfigurationError(
+            f"{file} is not a usable description of a data set",
+            why=f"its numbers are out of all range: {error}",
+            fix="restore it, or generate the data set again: training datagen --force",
+        ) from error
     held, wanted = manifest.spec, dataset_spec(workload, manifest.spec.num_files)
     for name in ("model", "format", "samples_per_file", "record_bytes", "record_stdev_bytes"):
         has, wants = getattr(held, name), getattr(wanted, name)
@@ -141,7 +236,8 @@ def require_files(manifest: Manifest, folder: Path, files: int) -> None:
         raise NotFoundError(
             f"{folder} holds {held} files; this run needs {files} ({size})",
             why="a run reads at least what the sizing rule asks, or what --params says",
-            fix="generate more with `training datagen`, or try a small run with --trial",
+            fix="generate as many with `training datagen`, or read fewer: "
+            f"--params dataset.num_files_train={held}",
         )
 
 
@@ -160,9 +256,15 @@ def check_files(manifest: Manifest, folder: Path, files: int, *, most: int = 200
         )
         fix = "run datagen again with the same arguments: it writes what is missing"
         try:
-            size = path.stat().st_size
-        except FileNotFoundError as error:
-            raise NotFoundError(f"data file {path} is missing", fix=fix) from error
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            link = f": it is a link to {path.readlink()}" if path.is_symlink() else ""
+            raise NotFoundError(f"data file {path} is missing{link}", fix=fix) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigurationError(
+                f"{path} is not a file", why="the data set's manifest names it", fix=_MOVE_AWAY
+            )
+        size = found.st_size
         if size != expected:
             raise ConfigurationError(
                 f"data file {path} has {size} bytes, not {expected}",

@@ -2,63 +2,110 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlpstorage.core.cluster import Host
-from mlpstorage.core.errors import UsageError, did_you_mean
+from mlpstorage.core.cluster import Host, spread
+from mlpstorage.core.errors import MlpstorageError, UsageError, did_you_mean
 from mlpstorage.core.problems import Problem
 from mlpstorage.core.units import parse_seconds
-from mlpstorage.kinds.training.dataset_choice import existing_parent
 from mlpstorage.launch.dialects import MpiOptions
 from mlpstorage.launch.local import LocalLauncher
-from mlpstorage.launch.mpi import MpiLauncher
+from mlpstorage.launch.mpi import MpiLauncher, plan_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from mlpstorage.kinds.training.options import _Launch
     from mlpstorage.launch import Launcher
 
 _EXEC_TYPES = ("auto", "local", "mpi")
+MOST_LIMIT_SECONDS = 366 * 86_400
 
 
-def launcher_for(options: _Launch, hosts: Sequence[Host]) -> Launcher:
+def launcher_for(options: _Launch, hosts: Sequence[Host], ranks: int) -> Launcher:
     """Local processes on one host, mpirun where there are hosts or where the user says so.
 
     Raises:
-        UsageError: the options contradict each other.
+        UsageError: the options contradict each other, or the ranks do not fit on the hosts.
     """
     if options.exec_type not in _EXEC_TYPES:
         raise UsageError(
             f"--exec-type {options.exec_type!r} is unknown",
             fix=did_you_mean(options.exec_type, _EXEC_TYPES),
         )
-    limit = parse_seconds(options.time_limit) if options.time_limit else None
+    limit = _time_limit(options.time_limit)
     remote = any(not host.is_local for host in hosts)
     if options.exec_type == "local" and remote:
         raise UsageError(
             "--exec-type local cannot reach the hosts of --hosts", fix="use --exec-type mpi"
         )
-    if options.exec_type == "mpi" or options.mpi_bin or remote:
-        mpi = MpiOptions(
-            mpi_bin=options.mpi_bin or "mpirun",
-            oversubscribe=options.oversubscribe,
-            allow_run_as_root=options.allow_run_as_root,
-            params=tuple(word for text in options.mpi_params for word in shlex.split(text)),
-        )
-        return MpiLauncher(hosts or (Host("localhost"),), mpi, time_limit_seconds=limit)
+    if hosts:
+        spread(ranks, hosts)
+    if uses_mpi(options, hosts):
+        return MpiLauncher(_mpi_hosts(hosts), _mpi_options(options), time_limit_seconds=limit)
     return LocalLauncher(time_limit_seconds=limit)
 
 
-def place_problems(folder: Path, results_dir: Path) -> list[Problem]:
+def uses_mpi(options: _Launch, hosts: Sequence[Host]) -> bool:
+    """Whether ranks are started by MPI."""
+    remote = any(not host.is_local for host in hosts)
+    return options.exec_type == "mpi" or bool(options.mpi_bin) or remote
+
+
+def _mpi_hosts(hosts: Sequence[Host]) -> Sequence[Host]:
+    return hosts or (Host("localhost"),)
+
+
+def _mpi_options(options: _Launch) -> MpiOptions:
+    try:
+        params = tuple(word for text in options.mpi_params for word in shlex.split(text))
+    except ValueError as error:
+        raise UsageError(
+            f"--mpi-params {' '.join(options.mpi_params)}: {error}".lower(),
+            fix="close the quotes inside",
+        ) from error
+    return MpiOptions(
+        mpi_bin=options.mpi_bin or "mpirun",
+        oversubscribe=options.oversubscribe,
+        allow_run_as_root=options.allow_run_as_root,
+        params=params,
+    )
+
+
+def _time_limit(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        seconds = parse_seconds(text)
+    except UsageError as error:
+        raise UsageError(f"--time-limit: {error.what}", fix=error.fix) from error
+    if not 0 < seconds <= MOST_LIMIT_SECONDS:
+        raise UsageError(f"--time-limit is {text}", fix="give a time such as 90s, 30m or 2h")
+    return seconds
+
+
+def launch_problems(options: _Launch, hosts: Sequence[Host], ranks: int) -> list[Problem]:
+    """What would keep the launcher from starting: it is missing, unknown, or refuses root."""
+    if not uses_mpi(options, hosts):
+        return []
+    try:
+        plan_command(_mpi_options(options), _mpi_hosts(hosts), ranks, os.environ)
+    except MlpstorageError as error:
+        return [Problem(error.what, error.why, error.fix, error.exit_code)]
+    return []
+
+
+def place_problems(folder: Path, results_dir: Path, *, generates: bool) -> list[Problem]:
     """What is wrong with the places of data and results, before anything is made there."""
     found = []
-    data_root = folder.resolve().parent
-    inside = results_dir.resolve()
-    if inside == data_root or inside.is_relative_to(folder.resolve()):
+    # Unlike Path.resolve, realpath does not raise where links go round in circles.
+    data, results = Path(os.path.realpath(folder)), Path(os.path.realpath(results_dir))
+    if results == data.parent or results.is_relative_to(data):
         found.append(
             Problem(
                 f"the results directory {results_dir} lies in the data directory",
@@ -66,16 +113,46 @@ def place_problems(folder: Path, results_dir: Path) -> list[Problem]:
                 fix="choose a --results-dir elsewhere, best on another filesystem",
             )
         )
-    parent = existing_parent(results_dir)
-    if not os.access(parent, os.W_OK):
+    elif data.is_relative_to(results / "training"):
         found.append(
             Problem(
-                f"cannot write to {parent}",
-                why=f"results go to {results_dir}",
-                fix="make it writable, or choose another --results-dir",
-                exit_code=4,
+                f"the data directory {folder} lies among the results of training",
+                why="runs and data files would be mixed",
+                fix="choose a --data-dir elsewhere",
             )
         )
-    elif not parent.is_dir():
-        found.append(Problem(f"{parent} is not a directory", fix="choose another --results-dir"))
+    found += obstacles(results_dir, "--results-dir", writes=True)
+    found += obstacles(folder, "--data-dir", writes=generates)
     return found
+
+
+def obstacles(path: Path, option: str, *, writes: bool) -> list[Problem]:
+    """What keeps a directory from being used, or from being made where it does not exist yet."""
+    nearest = path
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    choose = f"choose another {option}"
+    if nearest.is_symlink() and not os.path.exists(nearest):  # noqa: PTH110 (raises on a loop)
+        return [Problem(f"{nearest} is a link to nowhere ({os.readlink(nearest)})", fix=choose)]  # noqa: PTH115 (as the user wrote it)
+    if not nearest.is_dir():
+        return [Problem(f"{nearest} is not a directory", why=f"{option} needs one", fix=choose)]
+    if not writes:
+        return []
+    try:
+        longest = os.pathconf(nearest, "PC_NAME_MAX")
+        if any(len(os.fsencode(part)) > longest for part in path.parts):
+            return [Problem(f"{option} holds a name of more than {longest} bytes", fix=choose)]
+        # Permission bits say nothing about quotas, root squashing and pseudo file systems.
+        Path(tempfile.mkdtemp(prefix=".mlpstorage-", dir=nearest)).rmdir()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        return [
+            Problem(
+                f"cannot create anything in {nearest}: {reason}",
+                why=f"{option} is {path}",
+                fix=f"{'free space there' if full else 'make it writable'}, or {choose}",
+                exit_code=5 if full else 4,
+            )
+        ]
+    return []

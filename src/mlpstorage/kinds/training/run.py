@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 import random
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlpstorage.config import Document
-from mlpstorage.core.errors import MlpstorageError, UsageError, did_you_mean
+from mlpstorage.config import Document, user_path
+from mlpstorage.core.errors import MlpstorageError, NotFoundError, UsageError, did_you_mean
 from mlpstorage.core.plan import Identity, Plan
 from mlpstorage.core.problems import Problem
 from mlpstorage.core.rules import Category, Phase, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
+from mlpstorage.engine.dataset import MANIFEST_NAME
 from mlpstorage.kinds.training import result
-from mlpstorage.kinds.training.datagen import TrainingDatagen
+from mlpstorage.kinds.training.datagen import TrainingDatagen, checked_processes
 from mlpstorage.kinds.training.dataset_choice import (
+    MOST_ACCELERATORS,
     check_files,
+    checked_count,
     clients_of,
     data_folder,
     existing_parent,
-    free_bytes,
+    fitting_trial,
     load_manifest,
     require_files,
 )
-from mlpstorage.kinds.training.placement import launcher_for, place_problems
+from mlpstorage.kinds.training.placement import (
+    launch_problems,
+    launcher_for,
+    obstacles,
+    place_problems,
+)
 from mlpstorage.kinds.training.rules import PLAN_RULES, PlanSubject
 from mlpstorage.kinds.training.sizing import (
     needed_bytes_per_second,
     size_dataset,
-    trial_files,
 )
-from mlpstorage.kinds.training.workload import resolve_workload
+from mlpstorage.kinds.training.workload import resolve_workload, workload_path
 from mlpstorage.launch import RankJob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from mlpstorage.core.events import RankResult
     from mlpstorage.core.plan import Outcome
@@ -70,7 +78,7 @@ class TrainingRun:
     @property
     def results_dir(self) -> Path:
         """The root of the results tree."""
-        return Path(self.options.results_dir).expanduser().absolute()
+        return user_path(self.options.results_dir, "--results-dir")
 
     @property
     def tolerates_invalid(self) -> bool:
@@ -106,19 +114,15 @@ class TrainingRun:
             options.model,
             options.accelerator_type,
             options.params,
-            workload_file=Path(options.workload_file) if options.workload_file else None,
+            workload_file=workload_path(options.workload_file),
             defaults=defaults,
         )
 
     def _trial_defaults(self, plain: ResolvedWorkload) -> Document:
-        free = free_bytes(self.folder)
-        files = trial_files(plain.workload, self.options.num_accelerators, free)
-        if not files and _FILES not in plain.overrides:
-            raise UsageError(
-                f"no trial fits in the {format_bytes(free)} free at {self.folder}",
-                why=f"{self.options.num_accelerators} accelerators need at least two steps each",
-                fix="free space, choose another --data-dir, or emulate fewer accelerators",
-            )
+        if _FILES in plain.overrides:
+            files = plain.overrides[_FILES]
+        else:
+            files = fitting_trial(plain.workload, self.options.num_accelerators, self.folder)
         values = {"dataset": {"num_files_train": files}, "train": {"epochs": TRIAL_EPOCHS}}
         return Document(values, {_FILES: "--trial", "train.epochs": "--trial"})
 
@@ -188,10 +192,7 @@ class TrainingRun:
             raise UsageError("--closed and --open exclude each other", fix="choose one division")
         if options.closed and options.trial:
             raise UsageError("--trial is never CLOSED", fix="leave --closed out")
-        if options.num_accelerators < 1:
-            raise UsageError(
-                f"--num-accelerators is {options.num_accelerators}", fix="give a positive number"
-            )
+        checked_count(options.num_accelerators, "--num-accelerators", MOST_ACCELERATORS)
         if options.drop_caches not in _DROP_METHODS:
             raise UsageError(
                 f"--drop-caches {options.drop_caches!r} is unknown",
@@ -250,14 +251,19 @@ class TrainingRun:
         return samples // (workload.reader.batch_size * self.options.num_accelerators)
 
     def prerequisite(self) -> TrainingDatagen | None:
-        """A trial generates its data when they are not there yet."""
+        """A trial generates its data when there are none yet, or not enough."""
         if not self.options.trial:
             return None
-        return TrainingDatagen.of_trial(self.options, self.resolved, self.files, self.folder)
+        if (self.folder / MANIFEST_NAME).exists():
+            require_files(self._manifest(), self.folder, self.files)
+            return None
+        processes = checked_processes(0, self.clients.count, self.files)
+        return TrainingDatagen(self.options, self.resolved, self.files, self.folder, processes)
 
     def problems(self) -> Sequence[Problem]:
         """Whatever is wrong with places, data set and steps; everything that is, not the first."""
-        found = place_problems(self.folder, self.results_dir)
+        found = place_problems(self.folder, self.results_dir, generates=False)
+        found += launch_problems(self.options, self.clients.hosts, self.options.num_accelerators)
         if not self._steps():
             need = self.resolved.workload.reader.batch_size * self.options.num_accelerators
             found.append(
@@ -267,6 +273,8 @@ class TrainingRun:
                     fix=f"raise {_FILES}, or emulate fewer accelerators",
                 )
             )
+        if obstacles(self.folder, "--data-dir", writes=False):
+            return found
         try:
             manifest = self._manifest()
             require_files(manifest, self.folder, self.files)
@@ -276,11 +284,28 @@ class TrainingRun:
         return found
 
     def _manifest(self) -> Manifest:
+        if not self.folder.is_dir():
+            raise NotFoundError(f"there is no data set {self.folder}", fix=self._generate())
+        if not (self.folder / MANIFEST_NAME).exists():
+            raise NotFoundError(
+                f"{self.folder} holds no finished data set",
+                why=f"{MANIFEST_NAME} is missing there: datagen writes it last",
+                fix=self._generate(),
+            )
         return load_manifest(self.folder, self.resolved.workload)
+
+    def _generate(self) -> str:
+        """The command that makes the data set of this run."""
+        options = self.options
+        own = ["--workload-file", options.workload_file] if options.workload_file else []
+        words = [word for word in options.params if not word.startswith(f"{_FILES}=")]
+        command = ["mlpstorage", "training", "datagen", "--model", options.model, *own]
+        command += ["--data-dir", options.data_dir, "--params", *words, f"{_FILES}={self.files}"]
+        return f"generate it: {shlex.join(command)}"
 
     def launcher(self) -> Launcher:
         """Local processes or MPI, as options and hosts say."""
-        return launcher_for(self.options, self.clients.hosts)
+        return launcher_for(self.options, self.clients.hosts, self.options.num_accelerators)
 
     def job(self, run_dir: Path) -> RankJob:
         """One rank per accelerator."""

@@ -7,21 +7,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from mlpstorage.config import Document, assignments, convert, load_yaml, parse_yaml
+from mlpstorage.config import (
+    Document,
+    assignments,
+    convert,
+    load_yaml,
+    parse_yaml,
+    user_path,
+)
 from mlpstorage.core.errors import ConfigurationError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
+# Upper bounds keep a slip of the finger from becoming years or petabytes; no system reaches them.
+MOST_FILES = 10**8
+_MOST_RECORD_BYTES = 1 << 40
+_MOST_SECONDS = 86_400
+Count = Annotated[int, Meta(ge=0, le=10**6)]
+Positive = Annotated[int, Meta(ge=1, le=10**6)]
+Files = Annotated[int, Meta(ge=1, le=MOST_FILES)]
+Seconds = Annotated[float, Meta(ge=0, le=_MOST_SECONDS)]
+# `$` would let a newline through.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\Z")]
 Shuffle = Literal["off", "seed", "random"]
 
 # Both generations of the reference engine's parameter names are understood.
@@ -40,11 +54,11 @@ class Dataset(_Section, frozen=True):
     """How the samples lie in files; `record_length_bytes` is the mean size of a sample in bytes."""
 
     format: Literal["npz", "tfrecord"]
-    record_length_bytes: Annotated[float, Meta(ge=1)]
-    record_length_bytes_stdev: Annotated[float, Meta(ge=0)] = 0.0
-    record_length_bytes_resize: Count = 0
-    num_files_train: Positive | None = None
-    num_samples_per_file: Positive = 1
+    record_length_bytes: Annotated[float, Meta(ge=1, le=_MOST_RECORD_BYTES)]
+    record_length_bytes_stdev: Annotated[float, Meta(ge=0, le=_MOST_RECORD_BYTES)] = 0.0
+    record_length_bytes_resize: Annotated[int, Meta(ge=0, le=_MOST_RECORD_BYTES)] = 0
+    num_files_train: Files | None = None
+    num_samples_per_file: Annotated[int, Meta(ge=1, le=10**9)] = 1
     num_subfolders_train: Count | None = None
 
 
@@ -56,7 +70,7 @@ class Reader(_Section, frozen=True):
     read_threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     computation_threads: Count = 1
     prefetch_size: Count = 2
-    transfer_size: Annotated[int, Meta(ge=4096, le=1 << 30)] = 1 << 20
+    transfer_size: Annotated[int, Meta(ge=4096, le=1 << 30)] = 2 << 20
     file_shuffle: Shuffle = "off"
     sample_shuffle: Shuffle = "off"
     shuffle_size: Count = 0
@@ -68,7 +82,7 @@ class Train(_Section, frozen=True):
 
     computation_time: Seconds
     epochs: Positive = 1
-    seed: Count = 123
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 123
 
 
 class Metric(_Section, frozen=True):
@@ -82,9 +96,9 @@ class Metric(_Section, frozen=True):
 class Workload(_Section, frozen=True):
     """All figures of one model on one accelerator; immutable."""
 
-    model: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+$")]
-    accelerator: str
-    edition: str
+    model: Name
+    accelerator: Name
+    edition: Annotated[str, Meta(pattern=r"^[ -~]+\Z")]
     dataset: Dataset
     reader: Reader
     train: Train
@@ -135,14 +149,14 @@ def resolve_workload(
         defaults: A layer between the file and the parameters (a trial's).
 
     Raises:
-        UsageError: unknown model or accelerator.
-        NotFoundError, ConfigurationError: the file or a parameter is wrong.
+        UsageError: unknown model or accelerator, or a parameter is wrong.
+        MlpstorageError: the file is wrong or cannot be read.
     """
     file = load_yaml(workload_file) if workload_file else _packaged(model)
     where = str(workload_file or f"{model}.yaml")
     named = file.values.get("model")
     if workload_file and named != model:
-        raise UsageError(f"{where} describes {named}, not {model}", fix=f"pass --model {named}")
+        raise _misnamed(where, named, model)
     figures = _figures(file, accelerator, where)
     overrides = _modern(assignments(params, "--params"))
     _refuse_foreign(overrides)
@@ -154,6 +168,14 @@ def resolve_workload(
     )
     workload = convert(_modern(base), Workload, where)
     return ResolvedWorkload(workload, base, dict(overrides.leaves()))
+
+
+def _misnamed(where: str, named: object, model: str) -> UsageError | ConfigurationError:
+    if not isinstance(named, str):
+        return ConfigurationError(
+            f"{where} does not say which model it describes", fix=f"add a line `model: {model}`"
+        )
+    return UsageError(f"{where} describes {named}, not {model}", fix=f"pass --model {named}")
 
 
 def _refuse_foreign(overrides: Document) -> None:
@@ -175,7 +197,8 @@ def _packaged(model: str) -> Document:
 
 def _figures(file: Document, accelerator: str, where: str) -> Document:
     known = file.values.get("accelerators")
-    if not isinstance(known, dict) or not known:
+    listed = isinstance(known, dict) and all(isinstance(v, dict) for v in known.values())
+    if not known or not listed:
         raise ConfigurationError(
             f"{where}: no accelerators", fix="add `accelerators: {h100: {edition: …, train: …}}`"
         )
@@ -198,6 +221,14 @@ def _modern(document: Document) -> Document:
         for name, at in document.sources.items()
     }
     return Document({**document.values, "dataset": renamed}, sources)
+
+
+def workload_path(text: str) -> Path | None:
+    """The user's own workload file, if one is named; messages show it as it was given."""
+    if not text:
+        return None
+    user_path(text, "--workload-file")  # may refuse
+    return Path(text).expanduser()
 
 
 def default_accelerator(model: str, workload_file: Path | None) -> str:

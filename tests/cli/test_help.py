@@ -1,0 +1,82 @@
+"""Help: complete, plain, and readable at any width."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from mlpstorage.__main__ import run
+from mlpstorage.cli.binding import flag_of, load
+from mlpstorage.cli.groups import GROUPS
+from mlpstorage.core.options import opt_of
+
+COMMANDS = [(group, verb) for group in GROUPS for verb in group.verbs]
+NAMES = [f"{group.name} {verb.name}" for group, verb in COMMANDS]
+
+
+@pytest.mark.parametrize(("group", "verb"), COMMANDS, ids=NAMES)
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_of_a_command_names_every_option(
+    capsys: pytest.CaptureFixture[str], group: object, verb: object, word: str
+) -> None:
+    """Every flag, its short name and the required ones are on the help page, which exits 0."""
+    assert run([group.name, verb.name, word]) == 0  # type: ignore[attr-defined]  # a fixture value
+    text = capsys.readouterr().out
+    words = text.replace(",", " ").split()
+    fields = dataclasses.fields(load(verb.options))  # type: ignore[attr-defined]  # as above
+    for field in fields:
+        assert flag_of(field) in words
+        assert not opt_of(field).short or opt_of(field).short in words
+    usage = text.partition("\n")[0]
+    required = [flag_of(field) for field in fields if field.default is dataclasses.MISSING]
+    assert [flag for flag in required if flag in usage] == required
+    assert "MLPSTORAGE_" in text
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_the_first_page_names_every_group_and_exit_code(
+    capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    """Without words, or with --help, the groups and the exit codes are listed."""
+    assert run(argv) == 0
+    text = capsys.readouterr().out
+    for group in GROUPS:
+        assert f"  {group.name} " in text
+    for code in ("0 success", "2 usage", "3 not", "4 permission", "7 time", "130 interrupted"):
+        assert code in " ".join(text.split())
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=[group.name for group in GROUPS])
+def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str], group: object) -> None:
+    """A group's name alone, or with --help, lists its commands."""
+    name: str = group.name  # type: ignore[attr-defined]  # a fixture value
+    for argv in ([name], [name, "--help"]):
+        assert run(argv) == 0
+        text = capsys.readouterr().out
+        for verb in group.verbs:  # type: ignore[attr-defined]  # as above
+            assert f"  {verb.name} " in text
+
+
+@pytest.mark.parametrize("columns", ["1", "-5", "x", "60", "1000"])
+def test_any_width_gives_a_page(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """Lines fit a terminal of usual width, and a nonsense width does no harm."""
+    monkeypatch.setenv("COLUMNS", columns)
+    assert run(["training", "run", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines[1:]) <= 100
+
+
+def test_help_of_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Help of what does not exist names what does."""
+    assert run(["trainin", "--help"]) == 2
+    assert run(["training", "rum", "--help"]) == 2
+    assert "did you mean run?" in capsys.readouterr().err
+
+
+def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version prints the program's name and version."""
+    assert run(["--version"]) == 0
+    assert len(capsys.readouterr().out.split()) == 2
