@@ -15,6 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytest_plugins = ["lab.fixture"]
+
 TINY = """\
 model: tiny
 dataset:
@@ -92,12 +94,19 @@ class Program:
         )  # fmt: skip
 
     def run(
-        self, files: int, *more: str, ranks: int = 1, fmt: str = "npz", per_file: int = 1
+        self,
+        files: int,
+        *more: str,
+        ranks: int = 1,
+        fmt: str = "npz",
+        per_file: int = 1,
+        env: dict[str, str] | None = None,
     ) -> Done:
         """Run the tiny workload on `data`; the result as JSON."""
         return self(
             "training", "run", *self.workload(fmt, per_file), "-g", "h100", "-na", str(ranks),
             "--data-dir", "data", "--json", "--params", f"dataset.num_files_train={files}", *more,
+            env=env,
         )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ from mlpstorage.core.rules import Category, verdict_of
 from mlpstorage.core.run import RunId, Status
 from mlpstorage.core.section import Row, Section
 from mlpstorage.display.lines import LinesDisplay
+from mlpstorage.preflight.checks import examine
+from mlpstorage.preflight.lockfile import lockfile_problems
 from mlpstorage.report.terminal import render
 from mlpstorage.store.codec import (
     CommandOutput,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
     from mlpstorage.core.events import Event
     from mlpstorage.core.plan import Outcome, Plan
+    from mlpstorage.core.problems import Problem
     from mlpstorage.core.rules import Issue, Verdict
     from mlpstorage.kinds.measurement import Measurement
 
@@ -95,9 +98,7 @@ def execute(
         named = first.plan.identity
         show(Note(f"first: {named.kind} {named.command} of {named.model}"))
         execute(first, invocation, show)
-    problems = measurement.problems()
-    if problems:
-        raise ProblemsError(problems)
+    _preflight(measurement, show)
     for issue in plan.issues:
         if issue.category is not Category.CLOSED:
             show(Note(_issue_text(issue), "warning"))
@@ -126,6 +127,28 @@ def execute(
         execution = _execution(plan, outcome, verdict, code, record)
         record.complete(outcome, execution)
     return execution
+
+
+def _preflight(measurement: Measurement, show: Callable[[Event], None]) -> None:
+    """Find everything that is wrong, on all hosts, and refuse it together.
+
+    Raises:
+        ProblemsError: there are problems.
+    """
+    guards = measurement.safeguards
+    problems: list[Problem] = []
+    if guards.lockfile is not None:
+        problems += lockfile_problems(guards.lockfile, guards.hosts)
+    if guards.skip_validation:
+        show(Note("the environment was not checked (--skip-validation)", "warning"))
+    else:
+        examination = examine(measurement.needs())
+        problems += examination.problems
+        for finding in examination.warnings:
+            show(Note(finding.text, "warning"))
+    problems += measurement.problems()
+    if problems:
+        raise ProblemsError(problems)
 
 
 def _stage(show: Callable[[Event], None], number: int) -> None:

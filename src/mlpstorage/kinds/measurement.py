@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mlpstorage.core.cluster import Host
     from mlpstorage.core.events import RankResult
     from mlpstorage.core.plan import Outcome, Plan
     from mlpstorage.core.problems import Problem
     from mlpstorage.launch import Launcher, RankJob
+    from mlpstorage.preflight.needs import Needs
+
+
+@dataclass(frozen=True)
+class Safeguards:
+    """What is made sure of before a run, and on which hosts; empty `hosts` is this one alone."""
+
+    hosts: tuple[Host, ...] = ()
+    lockfile: Path | None = None
+    skip_validation: bool = False
 
 
 class Measurement(Protocol):
@@ -36,8 +48,15 @@ class Measurement(Protocol):
     def prerequisite(self) -> Measurement | None:
         """A run that must come first, such as generating the data of a trial."""
 
+    @property
+    def safeguards(self) -> Safeguards:
+        """What the user wants checked."""
+
+    def needs(self) -> Needs:
+        """What preflight has to look at for this very run."""
+
     def problems(self) -> Sequence[Problem]:
-        """Everything in the environment that would make this run fail, found before any work."""
+        """Whatever else would make this run fail, found before any work."""
 
     def launcher(self) -> Launcher:
         """How the ranks will be started."""

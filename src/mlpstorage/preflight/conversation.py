@@ -78,7 +78,7 @@ async def _all(
 
 async def _talk(host: Host, request: Mapping[str, Any], most_seconds: float) -> Talk:
     mark = f"mlpstorage-{secrets.token_hex(8)}"
-    command = command_on(host, ["sh", "-c", _SHELL, "sh", mark, request["python"], _BOOT])
+    command = command_on(host, ["/bin/sh", "-c", _SHELL, "sh", mark, request["python"], _BOOT])
     began = time.monotonic()
     with tempfile.TemporaryFile() as err:
         process = await asyncio.create_subprocess_exec(

@@ -36,6 +36,13 @@ class Finding:
     severity: Severity = Severity.ERROR
     exit_code: int = 5
 
+    @property
+    def text(self) -> str:
+        """The finding in one line, with its host and its fix."""
+        host = f"{self.host}: " if self.host else ""
+        fix = f" (fix: {self.fix})" if self.fix else ""
+        return f"{host}{self.what}{fix}"
+
     def as_problem(self) -> Problem:
         """The form in which a benchmark refuses to start."""
         return Problem(self.what, self.why, self.fix, self.exit_code, self.host)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,19 +18,21 @@ from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.dataset import SpecRecord
 from mlpstorage.engine.generation import begin_generation, finish_generation, storage_errors
+from mlpstorage.kinds.placement import (
+    launcher_for,
+    needs_of,
+    obstacles,
+    place_problems,
+    safeguards_of,
+)
 from mlpstorage.kinds.training.dataset_choice import (
     clients_of,
     dataset_spec,
     total_bytes,
 )
 from mlpstorage.kinds.training.exclusive import FolderLock
-from mlpstorage.kinds.training.placement import (
-    launch_problems,
-    launcher_for,
-    obstacles,
-    place_problems,
-)
 from mlpstorage.launch import RankJob
+from mlpstorage.preflight.needs import Place
 from mlpstorage.watch.inventory import usable_cpus
 
 if TYPE_CHECKING:
@@ -40,9 +42,11 @@ if TYPE_CHECKING:
     from mlpstorage.core.cluster import Host
     from mlpstorage.core.events import RankResult
     from mlpstorage.engine.dataset import DatasetSpec
+    from mlpstorage.kinds.measurement import Safeguards
     from mlpstorage.kinds.training.options import DatagenOptions, RunOptions
     from mlpstorage.kinds.training.workload import ResolvedWorkload
     from mlpstorage.launch import Launcher
+    from mlpstorage.preflight.needs import Needs
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,23 @@ class TrainingDatagen:
     def prerequisite(self) -> None:
         """Nothing comes before."""
 
+    @property
+    def safeguards(self) -> Safeguards:
+        """What the user wants checked."""
+        return safeguards_of(self.options, self._hosts)
+
+    def needs(self) -> Needs:
+        """What preflight has to look at for this very generation."""
+        data = Place("data", self.folder, option="--data-dir", shared=True)
+        purpose = f"training datagen of {self.spec.model}"
+        needs = needs_of(self.options, self._hosts, self.processes, purpose)
+        return replace(needs, places=(data,) if self._hosts else ())
+
     def problems(self) -> Sequence[Problem]:
-        """Whatever is wrong with the places and the launcher; takes the folder's lock."""
-        found = place_problems(self.folder, self.results_dir, generates=True)
+        """Whatever is wrong with the places; takes the folder's lock."""
+        found = place_problems(self.folder, self.results_dir, "training", generates=True)
         if not found:
             found += obstacles(self.folder / "train", "--data-dir", writes=False)
-        found += launch_problems(self.options, self._hosts, self.processes)
         if self.folder.is_dir() and not found:
             try:
                 self._lock.acquire()

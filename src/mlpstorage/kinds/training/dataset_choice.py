@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlpstorage.core.cluster import Host
-    from mlpstorage.kinds.training.options import _Cluster
+    from mlpstorage.kinds.options import ClusterOptions
     from mlpstorage.kinds.training.workload import Workload
 
 # The payload does not depend on the training's shuffle seed: two runs may read one data set.
@@ -62,7 +62,7 @@ class Clients:
         return max(self.declared_bytes or 0, self.measured_bytes or 0) * self.count
 
 
-def clients_of(options: _Cluster, *, here: bool) -> Clients:
+def clients_of(options: ClusterOptions, *, here: bool) -> Clients:
     """The clients a command names; `here` says that this host is surely one of them.
 
     Raises:

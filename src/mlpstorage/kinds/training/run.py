@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,13 @@ from mlpstorage.core.rules import Category, Phase, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.dataset import MANIFEST_NAME
+from mlpstorage.kinds.placement import (
+    launcher_for,
+    needs_of,
+    obstacles,
+    place_problems,
+    safeguards_of,
+)
 from mlpstorage.kinds.training import result
 from mlpstorage.kinds.training.datagen import TrainingDatagen, checked_processes
 from mlpstorage.kinds.training.dataset_choice import (
@@ -31,12 +38,6 @@ from mlpstorage.kinds.training.dataset_choice import (
     load_manifest,
     require_files,
 )
-from mlpstorage.kinds.training.placement import (
-    launch_problems,
-    launcher_for,
-    obstacles,
-    place_problems,
-)
 from mlpstorage.kinds.training.rules import PLAN_RULES, PlanSubject
 from mlpstorage.kinds.training.sizing import (
     needed_bytes_per_second,
@@ -44,6 +45,7 @@ from mlpstorage.kinds.training.sizing import (
 )
 from mlpstorage.kinds.training.workload import resolve_workload, workload_path
 from mlpstorage.launch import RankJob
+from mlpstorage.preflight.needs import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from mlpstorage.core.plan import Outcome
     from mlpstorage.core.rules import Issue
     from mlpstorage.engine.dataset import Manifest
+    from mlpstorage.kinds.measurement import Safeguards
     from mlpstorage.kinds.training.dataset_choice import (
         Clients,
     )
@@ -62,8 +65,12 @@ if TYPE_CHECKING:
     )
     from mlpstorage.kinds.training.workload import ResolvedWorkload
     from mlpstorage.launch import Launcher
+    from mlpstorage.preflight.needs import Needs
 
 TRIAL_EPOCHS = 3
+# An interpreter with numpy, and its open libraries, pipes and counters.
+RANK_BYTES = 64 << 20
+RANK_FILES = 32
 _FILES = "dataset.num_files_train"
 _DROP_METHODS = ("auto", "system", "files", "off")
 
@@ -192,6 +199,7 @@ class TrainingRun:
             raise UsageError("--closed and --open exclude each other", fix="choose one division")
         if options.closed and options.trial:
             raise UsageError("--trial is never CLOSED", fix="leave --closed out")
+        safeguards_of(options, (), closed=options.closed)
         checked_count(options.num_accelerators, "--num-accelerators", MOST_ACCELERATORS)
         if options.drop_caches not in _DROP_METHODS:
             raise UsageError(
@@ -260,10 +268,39 @@ class TrainingRun:
         processes = checked_processes(0, self.clients.count, self.files)
         return TrainingDatagen(self.options, self.resolved, self.files, self.folder, processes)
 
+    @property
+    def safeguards(self) -> Safeguards:
+        """What the user wants checked."""
+        return safeguards_of(self.options, self.clients.hosts, closed=self.options.closed)
+
+    def needs(self) -> Needs:
+        """What preflight has to look at for this very run."""
+        reader, remote = self.resolved.workload.reader, bool(self.clients.hosts)
+        data = Place(
+            "data",
+            self.folder,
+            option="--data-dir",
+            write=False,
+            must_exist=True,
+            shared=remote,
+            direct=reader.odirect,
+        )
+        needs = needs_of(
+            self.options,
+            self.clients.hosts,
+            self.options.num_accelerators,
+            f"training run of {self.resolved.workload.model}",
+        )
+        return replace(
+            needs,
+            places=(data,) if remote or reader.odirect else (),
+            memory_bytes_per_rank=RANK_BYTES + reader.read_threads * reader.transfer_size,
+            open_files_per_rank=reader.read_threads + RANK_FILES,
+        )
+
     def problems(self) -> Sequence[Problem]:
         """Whatever is wrong with places, data set and steps; everything that is, not the first."""
-        found = place_problems(self.folder, self.results_dir, generates=False)
-        found += launch_problems(self.options, self.clients.hosts, self.options.num_accelerators)
+        found = place_problems(self.folder, self.results_dir, "training", generates=False)
         if not self._steps():
             need = self.resolved.workload.reader.batch_size * self.options.num_accelerators
             found.append(

@@ -1,4 +1,4 @@
-"""Where ranks run and where files may lie: the choices that training's commands share."""
+"""Where ranks run and where files may lie: the choices that all benchmarks share."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlpstorage.config import user_path
 from mlpstorage.core.cluster import Host, spread
-from mlpstorage.core.errors import MlpstorageError, UsageError, did_you_mean
+from mlpstorage.core.errors import UsageError, did_you_mean
 from mlpstorage.core.problems import Problem
 from mlpstorage.core.units import parse_seconds
+from mlpstorage.kinds.measurement import Safeguards
 from mlpstorage.launch.dialects import MpiOptions
 from mlpstorage.launch.local import LocalLauncher
-from mlpstorage.launch.mpi import MpiLauncher, plan_command
+from mlpstorage.launch.mpi import MpiLauncher
+from mlpstorage.preflight.needs import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mlpstorage.kinds.training.options import _Launch
+    from mlpstorage.kinds.options import LaunchOptions
     from mlpstorage.launch import Launcher
 
 _EXEC_TYPES = ("auto", "local", "mpi")
 MOST_LIMIT_SECONDS = 366 * 86_400
 
 
-def launcher_for(options: _Launch, hosts: Sequence[Host], ranks: int) -> Launcher:
+def launcher_for(options: LaunchOptions, hosts: Sequence[Host], ranks: int) -> Launcher:
     """Local processes on one host, mpirun where there are hosts or where the user says so.
 
     Raises:
@@ -51,7 +54,7 @@ def launcher_for(options: _Launch, hosts: Sequence[Host], ranks: int) -> Launche
     return LocalLauncher(time_limit_seconds=limit)
 
 
-def uses_mpi(options: _Launch, hosts: Sequence[Host]) -> bool:
+def uses_mpi(options: LaunchOptions, hosts: Sequence[Host]) -> bool:
     """Whether ranks are started by MPI."""
     remote = any(not host.is_local for host in hosts)
     return options.exec_type == "mpi" or bool(options.mpi_bin) or remote
@@ -61,7 +64,7 @@ def _mpi_hosts(hosts: Sequence[Host]) -> Sequence[Host]:
     return hosts or (Host("localhost"),)
 
 
-def _mpi_options(options: _Launch) -> MpiOptions:
+def _mpi_options(options: LaunchOptions) -> MpiOptions:
     try:
         params = tuple(word for text in options.mpi_params for word in shlex.split(text))
     except ValueError as error:
@@ -89,18 +92,40 @@ def _time_limit(text: str) -> float | None:
     return seconds
 
 
-def launch_problems(options: _Launch, hosts: Sequence[Host], ranks: int) -> list[Problem]:
-    """What would keep the launcher from starting: it is missing, unknown, or refuses root."""
-    if not uses_mpi(options, hosts):
-        return []
-    try:
-        plan_command(_mpi_options(options), _mpi_hosts(hosts), ranks, os.environ)
-    except MlpstorageError as error:
-        return [Problem(error.what, error.why, error.fix, error.exit_code)]
-    return []
+def needs_of(options: LaunchOptions, hosts: Sequence[Host], ranks: int, purpose: str) -> Needs:
+    """What preflight has to look at for any benchmark; each adds its own with `replace`."""
+    return Needs(
+        purpose=purpose,
+        hosts=tuple(hosts),
+        ranks=ranks,
+        uses_mpi=uses_mpi(options, hosts),
+        mpi=_mpi_options(options),
+    )
 
 
-def place_problems(folder: Path, results_dir: Path, *, generates: bool) -> list[Problem]:
+def safeguards_of(
+    options: LaunchOptions, hosts: Sequence[Host], *, closed: bool = False
+) -> Safeguards:
+    """What the user wants checked before the run.
+
+    Raises:
+        UsageError: a CLOSED run would skip its checks.
+    """
+    if closed and options.skip_validation:
+        raise UsageError(
+            "a CLOSED run cannot skip its environment checks",
+            why="its result must not depend on what nobody looked at",
+            fix="leave --skip-validation or --closed out",
+        )
+    lockfile = options.verify_lockfile
+    return Safeguards(
+        hosts=tuple(hosts),
+        lockfile=user_path(lockfile, "--verify-lockfile") if lockfile else None,
+        skip_validation=options.skip_validation,
+    )
+
+
+def place_problems(folder: Path, results_dir: Path, kind: str, *, generates: bool) -> list[Problem]:
     """What is wrong with the places of data and results, before anything is made there."""
     found = []
     # Unlike Path.resolve, realpath does not raise where links go round in circles.
@@ -113,10 +138,10 @@ def place_problems(folder: Path, results_dir: Path, *, generates: bool) -> list[
                 fix="choose a --results-dir elsewhere, best on another filesystem",
             )
         )
-    elif data.is_relative_to(results / "training"):
+    elif data.is_relative_to(results / kind):
         found.append(
             Problem(
-                f"the data directory {folder} lies among the results of training",
+                f"the data directory {folder} lies among the results of {kind}",
                 why="runs and data files would be mixed",
                 fix="choose a --data-dir elsewhere",
             )
