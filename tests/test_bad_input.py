@@ -573,7 +573,7 @@ def test_a_file_system_without_direct_io_is_named(
     if done.code == 0:
         pytest.skip("ramfs of this kernel takes O_DIRECT")
     assert done.code == 5, done.err
-    assert "refuses O_DIRECT" in done.err
+    assert "O_DIRECT does not work in the data directory" in done.err
     assert "reader.odirect=false" in done.err
 
 
@@ -686,7 +686,7 @@ def test_few_open_files_are_enough_or_refused(program: Program) -> None:
     done = limited(*RUN, *program.workload(), "-q", *SOME)
     assert done.returncode == 5
     assert "ulimit -n" in done.stderr
-    assert statuses(program)[-1] == "failed"
+    assert not (program.home / "results/training/tiny/run").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,17 @@ def main() -> NoReturn:
 
 def run(argv: list[str]) -> int:
     """Run a command line; its exit code, whatever happens."""
-    from mlpstorage.cli.app import run as run_command
-    from mlpstorage.cli.failure import report
-
     try:
+        from mlpstorage.cli.app import run as run_command
+
         return run_command(argv)
     except BrokenPipeError:
         # The reader of our output has gone (such as `| head`): there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (the last line of defence)
+        from mlpstorage.cli.failure import report
+
         return report(error, argv)
 
 

@@ -56,7 +56,7 @@ def parse_hosts(tokens: Sequence[str]) -> tuple[Host, ...]:
                 f"host {host.name} has 0 slots",
                 fix="give each host at least one slot, or none at all",
             )
-        if any(host.name == other.name for other in hosts):
+        if any(host.name == other.name or (host.is_local and other.is_local) for other in hosts):
             raise UsageError(
                 f"host {host.name} is named twice", fix=f"name it once, with slots: {host.name}:2"
             )

@@ -7,6 +7,7 @@ holds a whole data set.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import io
 import math
@@ -30,6 +31,7 @@ MANIFEST_NAME = "mlpstorage-manifest.json"
 SIZES_NAME = "mlpstorage-manifest.sizes.npy"
 # Raise it when the same specification gives other bytes or sizes than before.
 GENERATOR_VERSION = 1
+MOST_FILES = 10**8
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
@@ -72,6 +74,11 @@ class DatasetSpec:
                     f"{name} of {self.model} is {getattr(self, name)}",
                     fix=f"give {name} a value of at least {least}",
                 )
+        if self.num_files > MOST_FILES:
+            raise ConfigurationError(
+                f"num_files of {self.model} is {self.num_files}",
+                fix=f"give num_files a value of at most {MOST_FILES}",
+            )
         most = math.sqrt(2) * self.record_bytes
         if self.record_stdev_bytes > most:
             raise ConfigurationError(
@@ -168,6 +175,12 @@ class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return DatasetSpec(**msgspec.structs.asdict(self))
 
 
+class _Versioned(msgspec.Struct, frozen=True):
+    """What every generator's manifest has; later ones may have more fields than this one knows."""
+
+    generator_version: int
+
+
 class _ManifestRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generator_version: int
     created: str
@@ -227,18 +240,16 @@ class Manifest:
             ConfigurationError: it is corrupt, of another generator, or lacks its sizes.
         """
         path = folder / MANIFEST_NAME
-        record = decode(
-            path,
-            _ManifestRecord,
-            missing=f"{folder} holds no finished data set: it has no {MANIFEST_NAME}",
-            fix=f"generate it: mlpstorage training datagen with the data directory of {folder}",
-        )
-        if record.generator_version != GENERATOR_VERSION:
+        missing = f"{folder} holds no finished data set: it has no {MANIFEST_NAME}"
+        fix = f"generate it: mlpstorage training datagen with the data directory of {folder}"
+        version = decode(path, _Versioned, missing=missing, fix=fix).generator_version
+        if version != GENERATOR_VERSION:
             raise ConfigurationError(
-                f"{path} is of data generator {record.generator_version}, not {GENERATOR_VERSION}",
+                f"{path} is of data generator {version}, not {GENERATOR_VERSION}",
                 why="another generator gives other bytes for the same data set",
                 fix="generate the data set again with this version: training datagen --force",
             )
+        record = decode(path, _ManifestRecord, missing=missing, fix=fix)
         spec = record.spec.spec()
         sizes = _sizes_of(record, folder)
         digest = _digest(record.spec, record.generator_version, sizes)
@@ -263,7 +274,11 @@ def decode(path: Path, record: type[_T], *, missing: str, fix: str) -> _T:
     except msgspec.MsgspecError as error:
         raise _corrupt(path, str(error)) from error
     except OSError as error:
-        raise AccessError(f"cannot read {path}: {error.strerror}") from error
+        denied = error.errno in {errno.EACCES, errno.EPERM}
+        kind = AccessError if denied else ConfigurationError
+        raise kind(
+            f"cannot read {path}: {error.strerror}", fix="check the data directory"
+        ) from error
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:

@@ -210,6 +210,11 @@ def _present(spec: DatasetSpec, sizes: NDArray[np.int64], folder: Path) -> NDArr
     present = np.zeros(spec.num_files, np.bool_)
     for entry, index in _data_files(folder):
         if index < spec.num_files and entry.path == str(folder / spec.relative_path(index)):
+            if entry.is_dir(follow_symlinks=False):
+                raise ConfigurationError(
+                    f"{entry.path} is a directory where a data file belongs",
+                    fix="move it away, then give the same command again",
+                )
             size = entry.stat(follow_symlinks=False).st_size
             present[index] = size == sizes[index]
     return present
@@ -241,7 +246,8 @@ def _require_space(folder: Path, needed: int, files: int) -> None:
     """Refuse before the first byte what cannot end well."""
     stat = os.statvfs(folder)
     available = stat.f_bavail * stat.f_frsize
-    if needed > available:
+    # A file system without blocks (ramfs) does not know how much room there is.
+    if stat.f_blocks and needed > available:
         raise ConfigurationError(
             f"{folder} has too little free space: {format_bytes(needed)} needed,"
             f" {format_bytes(available)} available, {format_bytes(needed - available)} short",

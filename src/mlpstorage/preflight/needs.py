@@ -30,6 +30,7 @@ class Place:
         on_hosts: Whether the ranks use it, or this host alone.
         bytes_needed: What all ranks together will write there.
         direct: Whether files there are opened with O_DIRECT.
+        buffered_option: What the user writes to do without O_DIRECT.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Place:
     on_hosts: bool = True
     bytes_needed: int = 0
     direct: bool = False
+    buffered_option: str = "buffered I/O"
 
 
 @dataclass(frozen=True)

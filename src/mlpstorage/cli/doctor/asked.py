@@ -92,7 +92,7 @@ def _uses_mpi(options: DoctorOptions, run: dict[str, Any] | None, *, remote: boo
 
 def _places(options: DoctorOptions, run: dict[str, Any] | None, *, remote: bool) -> Iterator[Place]:
     """The directories that are given and used."""
-    known = (
+    known: tuple[tuple[str, str, dict[str, Any]], ...] = (
         # A data set that is only read may lie on a filesystem that is read-only.
         ("data", "data_dir", {"shared": remote, "write_required": False, "direct": options.direct}),
         ("results", "results_dir", {"on_hosts": False}),

@@ -10,6 +10,7 @@ from mlpstorage.core.errors import UsageError
 from mlpstorage.core.plan import Answer
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import GIB, format_bytes
+from mlpstorage.engine.dataset import MOST_FILES
 from mlpstorage.kinds.training.datagen import TrainingDatagen, checked_processes
 from mlpstorage.kinds.training.dataset_choice import (
     MOST_ACCELERATORS,
@@ -28,7 +29,6 @@ from mlpstorage.kinds.training.sizing import (
     with_files,
 )
 from mlpstorage.kinds.training.workload import (
-    MOST_FILES,
     default_accelerator,
     resolve_workload,
     workload_path,

@@ -284,6 +284,7 @@ class TrainingRun:
             must_exist=True,
             shared=remote,
             direct=reader.odirect,
+            buffered_option="reader.odirect=false",
         )
         needs = needs_of(
             self.options,

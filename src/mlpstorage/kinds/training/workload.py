@@ -22,12 +22,12 @@ from mlpstorage.config import (
     user_path,
 )
 from mlpstorage.core.errors import ConfigurationError, UsageError, did_you_mean
+from mlpstorage.engine.dataset import MOST_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Upper bounds keep a slip of the finger from becoming years or petabytes; no system reaches them.
-MOST_FILES = 10**8
 _MOST_RECORD_BYTES = 1 << 40
 _MOST_SECONDS = 86_400
 Count = Annotated[int, Meta(ge=0, le=10**6)]

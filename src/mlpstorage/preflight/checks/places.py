@@ -213,6 +213,6 @@ def direct(needs: Needs, facts: Facts) -> Iterator[Finding]:
                     f"O_DIRECT does not work in the {place.name} directory {place.path} "
                     f"({told.filesystem}): {told.direct_error}",
                     why=f"{needs.purpose} asks for direct I/O",
-                    fix=f"do without direct I/O, or {_another(place)}",
+                    fix=f"do without ({place.buffered_option}), or {_another(place)}",
                     host=host.name,
                 )
