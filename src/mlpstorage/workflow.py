@@ -108,7 +108,7 @@ def execute(
         with (
             Journal(record.directory.events, _now) as journal,
             record.directory.stderr_log.open("w", encoding="utf-8") as log,
-            LinesDisplay(log) as lines,
+            LinesDisplay(log, verbose=True) as lines,
         ):
 
             def on_event(event: Event) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from mlpstorage.core.events import Note, Progress, RankFailed, Stage
+from mlpstorage.core.events import Note, Progress, RankFailed, RankStarted, Stage
 from mlpstorage.display.lines import LinesDisplay
 from mlpstorage.display.quiet import QuietDisplay
 from mlpstorage.display.tally import Tally
@@ -37,6 +37,17 @@ def test_lines_name_stages_and_end_each_activity() -> None:
     assert lines[2] == "rank 1 on h2 failed: cannot read /data/x"
     assert lines[3].startswith("epoch 1/2: 100 % (200/200 steps), ")
     assert lines[4] == "[4/4] judging"
+
+
+def test_details_are_for_the_verbose() -> None:
+    """Where each rank runs, and other details, appear with --verbose only."""
+    told = (RankStarted(3, "h2", 42), Note("mpirun -n 4", "detail"))
+    for verbose, expected in ((False, ""), (True, "rank 3 runs on h2, process 42\nmpirun -n 4\n")):
+        stream = io.StringIO()
+        with LinesDisplay(stream, verbose=verbose) as display:
+            for event in told:
+                display.show(event)
+        assert stream.getvalue() == expected
 
 
 def test_quiet_shows_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,10 @@ def perform(
     invocation = Invocation(("mlpstorage", *argv), values, sources)
     worst = EXIT_OK
     for measurement in found:
-        with Audience(display_for(quiet=bool(values["quiet"]))) as audience:
+        display = display_for(
+            quiet=bool(values["quiet"]), verbose=bool(values["verbose"] or values["debug"])
+        )
+        with Audience(display) as audience:
             done = execute(measurement, invocation, audience.show)
         kept = str(done.document.get("result_dir", ""))
         deliver(partial(publish, done.sections, done.document, as_json=as_json), kept=kept)

@@ -29,7 +29,7 @@ class Stage(Event):
 
 @dataclass(frozen=True)
 class Note(Event):
-    """Something the user should know; `level` is info or warning."""
+    """Something the user should know; `level` is detail, info or warning."""
 
     TYPE: ClassVar[str] = "note"
     text: str

@@ -29,7 +29,7 @@ class Display(Protocol):
         """Show one event, or leave it out."""
 
 
-def display_for(*, quiet: bool) -> Display:
+def display_for(*, quiet: bool, verbose: bool = False) -> Display:
     """The face that suits: none, a live one on a terminal, or plain lines in a log."""
     if quiet:
         from mlpstorage.display.quiet import QuietDisplay
@@ -38,7 +38,7 @@ def display_for(*, quiet: bool) -> Display:
     if sys.stderr.isatty():
         from mlpstorage.display.live import LiveDisplay
 
-        return LiveDisplay()
+        return LiveDisplay(verbose=verbose)
     from mlpstorage.display.lines import LinesDisplay
 
-    return LinesDisplay(sys.stderr)
+    return LinesDisplay(sys.stderr, verbose=verbose)

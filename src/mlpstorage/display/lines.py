@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from mlpstorage.core.events import Note, Progress, RankFailed, Stage
+from mlpstorage.core.events import Note, Progress, RankFailed, RankStarted, Stage
 from mlpstorage.display.tally import Tally
 
 if TYPE_CHECKING:
@@ -17,10 +17,14 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class LinesDisplay:
-    """Writes lines to a stream; each activity ends with a line that says 100 %."""
+    """Writes lines to a stream; each activity ends with a line that says how far it got.
 
-    def __init__(self, stream: TextIO) -> None:
+    With `verbose`, details and the start of every rank have lines too.
+    """
+
+    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
         self._stream = stream
+        self._verbose = verbose
         self._tally: Tally | None = None
         self._last = 0.0
 
@@ -42,7 +46,11 @@ class LinesDisplay:
             self._finish()
             self._write(f"[{event.number}/{event.of}] {event.name}")
         elif isinstance(event, Note):
-            self._write(f"{'warning: ' if event.level == 'warning' else ''}{event.text}")
+            if event.level != "detail" or self._verbose:
+                self._write(f"{'warning: ' if event.level == 'warning' else ''}{event.text}")
+        elif isinstance(event, RankStarted):
+            if self._verbose:
+                self._write(f"rank {event.rank} runs on {event.host}, process {event.pid}")
         elif isinstance(event, RankFailed):
             self._write(f"rank {event.rank} on {event.host} failed: {event.what}")
         elif isinstance(event, Progress):

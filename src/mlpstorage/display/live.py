@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class LiveDisplay:
     """A bar for the current activity; stages and notes scroll above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
         self._console = Console(stderr=True, highlight=False)
         # A frame costs 5 to 9 ms of CPU: once a second is enough, and never from a thread.
         self._bar = Progress(
@@ -54,8 +55,13 @@ class LiveDisplay:
             self._finish()
             self._console.print(f"[bold]\\[{event.number}/{event.of}][/bold] {event.name}")
         elif isinstance(event, events.Note):
+            if event.level == "detail" and not self._verbose:
+                return
             style = "yellow" if event.level == "warning" else ""
             self._console.print(event.text, style=style, markup=False)
+        elif isinstance(event, events.RankStarted):
+            if self._verbose:
+                self._console.print(f"rank {event.rank} runs on {event.host}, process {event.pid}")
         elif isinstance(event, events.RankFailed):
             text = f"rank {event.rank} on {event.host} failed: {event.what}"
             self._console.print(text, style="red", markup=False)
