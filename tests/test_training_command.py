@@ -99,6 +99,37 @@ def test_run_directory_holds_the_files_of_the_field(program: Program) -> None:
     assert "AU" in (directory / "training_run.stdout.log").read_text()
 
 
+def test_hosts_are_recorded_at_both_ends_and_in_between(program: Program) -> None:
+    """The metadata has both snapshots and their difference, the directory a series that grows."""
+    program.datagen(400)
+    done = program.run(
+        400, "train.computation_time=0.02", "-aip", "--timeseries-interval", "0.5", ranks=2
+    )
+    assert done.code == 0, done.err
+    directory = Path(done.json["result_dir"])
+    metadata = json.loads(next(directory.glob("*_metadata.json")).read_text())
+    snapshots = metadata["cluster_snapshots"]
+    assert snapshots["collection_method"] == "local"
+    (start,), (end,) = snapshots["start"]["hosts"], snapshots["end"]["hosts"]
+    assert start["boot_id"] == end["boot_id"]
+    assert end["system"]["uptime_seconds"] > start["system"]["uptime_seconds"]
+    assert snapshots["difference"]["hosts"][0]["seconds"] > 0
+    series = json.loads((directory / metadata["timeseries_data"]["file"]).read_text())
+    (samples,) = series["samples_by_host"].values()
+    assert len(samples) >= 3
+    busy = [sample["vmstat"]["pgpgin"] for sample in samples]
+    assert busy == sorted(busy)
+
+
+def test_no_samples_where_none_are_wanted(program: Program) -> None:
+    """--skip-timeseries leaves the series out; an interval that would disturb is refused."""
+    program.datagen(8)
+    done = program.run(8, "--skip-timeseries")
+    directory = Path(done.json["result_dir"])
+    assert not list(directory.glob("*timeseries*"))
+    assert program.run(8, "--timeseries-interval", "0.1").code == 2
+
+
 def test_a_small_data_set_runs_in_open_and_says_that_it_is_not_valid(program: Program) -> None:
     """A chosen small size runs, ends with exit code 1, and --allow-invalid-params makes it 0."""
     program.datagen(24)
@@ -249,10 +280,17 @@ def _wait_for_ranks(controller: subprocess.Popen[str], count: int) -> list[int]:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         children = Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text()
-        pids = [int(word) for word in children.split()]
+        pids = [int(word) for word in children.split() if _is_rank(int(word))]
         if len(pids) == count:
             time.sleep(1.0)
             return pids
         time.sleep(0.05)
     controller.kill()
     pytest.fail(f"no {count} ranks after 20 s: {controller.communicate()}")
+
+
+def _is_rank(pid: int) -> bool:
+    try:
+        return b"mlpstorage.rank" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False

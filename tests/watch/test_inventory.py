@@ -11,21 +11,22 @@ import pytest
 
 from mlpstorage.core.errors import ConfigurationError
 from mlpstorage.watch.inventory import (
-    SOURCES,
+    HostFailure,
     cluster_record,
     collect_local,
     host_record,
     memory_bytes,
     memory_limit_bytes,
-    read_sources,
     usable_cpus,
 )
+from mlpstorage.watch.sources import CLOCK_TICKS, FILES, MACHINE, PAGE_SIZE, read_sources
 
 if TYPE_CHECKING:
     from mlpstorage.watch.inventory import HostRecord
 
 NOW = datetime(2026, 1, 10, 9, 30, tzinfo=timezone.utc)
 TEXTS = {
+    MACHINE: "x86_64\n",
     "proc/sys/kernel/hostname": "node01\n",
     "proc/meminfo": "MemTotal: 1048576 kB\nMemFree: 1000 kB\n",
     "proc/cpuinfo": "processor\t: 0\nmodel name\t: X\n\nprocessor\t: 1\nmodel name\t: X\n\n",
@@ -37,7 +38,7 @@ GIB = 1 << 30
 
 def host(changes: dict[str, str] | None = None) -> HostRecord:
     """A host's record with some of its files' texts changed."""
-    return host_record({**TEXTS, **(changes or {})}, architecture="x86_64", when=NOW)
+    return host_record({**TEXTS, **(changes or {})}, when=NOW)
 
 
 def test_this_host() -> None:
@@ -55,6 +56,7 @@ def test_this_host() -> None:
         "collection_timestamp",
         "hosts",
         "host_consistency_issues",
+        "failed_hosts",
     }
     (own,) = record["hosts"]
     assert set(own) == {
@@ -65,7 +67,30 @@ def test_this_host() -> None:
         "network",
         "system",
         "collection_timestamp",
+        "vmstat",
+        "mounts",
+        "filesystems",
+        "cgroups",
+        "chassis_model",
+        "errors",
+        "address",
+        "boot_id",
+        "clock",
+        "clock_ticks_per_second",
+        "page_bytes",
+        "cpu_ticks",
+        "counters",
+        "pressure",
+        "limits",
+        "block_devices",
+        "numa_nodes",
+        "network_links",
+        "nfs_mounts",
     }
+    assert own["errors"] == {}
+    assert own["vmstat"]["pgfault"] > 0
+    assert "/" in {mount["mount_point"] for mount in own["mounts"]}
+    assert {"fs_type": "proc", "needs_block_device": False} in own["filesystems"]
     memory_keys = "total available used free active inactive buffers cached shared"
     assert list(own["memory"]) == memory_keys.split()
     assert list(own["cpu"]) == [
@@ -112,23 +137,55 @@ def test_a_container_that_lacks_files() -> None:
 
 
 def test_a_host_without_memory_or_processors() -> None:
-    """Without memory or processors there is no record; a malformed file is named."""
+    """Without memory or processors there is no record."""
     with pytest.raises(ValueError, match="node01 lacks one of proc/cpuinfo, proc/meminfo"):
         host_record(
             {"proc/sys/kernel/hostname": "node01\n", "proc/meminfo": TEXTS["proc/meminfo"]},
-            architecture="x86_64",
             when=NOW,
         )
-    with pytest.raises(ValueError, match="/proc/loadavg: not a loadavg"):
-        host({"proc/loadavg": "junk\n"})
+    with pytest.raises(ValueError, match="/proc/meminfo: not a line of meminfo"):
+        host({"proc/meminfo": "junk\n"})
+
+
+def test_a_malformed_file() -> None:
+    """A file that no kernel writes is named with what is wrong, and costs only its own figures."""
+    record = host({"proc/loadavg": "junk\n", "etc/os-release": "NAME='x\n"})
+    assert record.errors["/proc/loadavg"] == "not a loadavg: 'junk\\n'"
+    assert set(record.errors) == {"/proc/loadavg", "/etc/os-release"}
+    assert record.system.load_average_1min is None
+    assert record.memory.total == GIB
+
+
+def test_escape_sequences_never_reach_a_sentence() -> None:
+    """What a host says of its version is shown without what a terminal acts upon."""
+    evil = host({"etc/os-release": 'VERSION_ID="\x1b[2J24\n"\n'})
+    cluster = cluster_record([host(), evil], method="ssh", when=NOW)
+    assert cluster.host_consistency_issues
+    assert all(issue.isprintable() for issue in cluster.host_consistency_issues)
+
+
+def test_hosts_that_failed() -> None:
+    """A host that could not be asked is in the record with its cause."""
+    failed = HostFailure("node09", "no route to host")
+    cluster = cluster_record([host()], method="ssh", when=NOW, failed=[failed])
+    assert cluster.num_hosts == 1
+    assert cluster.as_dict()["failed_hosts"] == (
+        {"host": "node09", "cause": "no route to host", "fix": ""},
+    )
 
 
 def test_sources_are_read_under_a_root(tmp_path: Path) -> None:
     """The files that exist are read, the others are left out."""
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 1 kB\n", encoding="utf-8")
-    assert read_sources(tmp_path) == {"proc/meminfo": "MemTotal: 1 kB\n"}
-    assert set(read_sources()) <= set(SOURCES)
+    found = read_sources(tmp_path)
+    commands = {MACHINE, CLOCK_TICKS, PAGE_SIZE}
+    assert {name: found[name] for name in found if name not in commands} == {
+        "proc/meminfo": "MemTotal: 1 kB\n"
+    }
+    names = set(read_sources())
+    assert names - commands - set(FILES) <= {n for n in names if n.startswith("sys/")}
+    assert commands <= names
 
 
 def test_hosts_that_differ() -> None:

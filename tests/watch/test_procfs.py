@@ -12,11 +12,15 @@ from mlpstorage.watch import procfs
 from mlpstorage.watch.records import (
     Cgroup,
     CpuTicks,
+    FileSystem,
     Interface,
     Load,
     Mount,
+    Pressure,
     ProcessIo,
+    SystemCounters,
     counters_since,
+    is_vmstat_gauge,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +75,13 @@ PRETTY_NAME='Ubuntu "24.04"'
 VERSION_ID=24.04
 """
 STAT = "cpu  100 2 30 4000 50 6 7 8 9 1\ncpu0 100 2 30 4000 50 6 7 8 9 1\nintr 5 0\nbtime 1\n"
+STAT_WHOLE = STAT.replace("btime 1", "ctxt 77\nbtime 1700000000\nprocesses 88") + (
+    "procs_running 3\nprocs_blocked 1\nsoftirq 1 2 3\n"
+)
+PRESSURE = (
+    "some avg10=1.50 avg60=0.25 avg300=0.00 total=415360415\n"
+    "full avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
+)
 PROCESS_IO = (
     "rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 4096\nwrite_bytes: 8192\n"
     "cancelled_write_bytes: 0\n"
@@ -92,6 +103,11 @@ def parse_x86(text: str) -> Any:  # noqa: ANN401 - one of many parsers
     return procfs.parse_cpuinfo(text, "x86_64")
 
 
+def parse_io_pressure(text: str) -> Any:  # noqa: ANN401 - one of many parsers
+    """`parse_pressure` of I/O."""
+    return procfs.parse_pressure(text, "io")
+
+
 PARSERS: list[tuple[Callable[[str], Any], str]] = [
     (procfs.parse_meminfo, MEMINFO),
     (procfs.parse_meminfo_kib, MEMINFO),
@@ -104,6 +120,8 @@ PARSERS: list[tuple[Callable[[str], Any], str]] = [
     (procfs.parse_kernel_version, VERSION),
     (procfs.parse_os_release, OS_RELEASE),
     (procfs.parse_cpu_ticks, STAT),
+    (procfs.parse_system_counters, STAT_WHOLE),
+    (parse_io_pressure, PRESSURE),
     (procfs.parse_process_io, PROCESS_IO),
     (procfs.parse_process_stat, PROCESS_STAT),
     (procfs.parse_vmstat, VMSTAT),
@@ -117,6 +135,8 @@ TABLES = [
     (procfs.parse_net_dev, NET_DEV),
     (procfs.parse_mounts, MOUNTS),
     (procfs.parse_cgroups, CGROUPS),
+    (procfs.parse_filesystems, FILESYSTEMS),
+    (parse_io_pressure, PRESSURE),
 ]
 
 
@@ -198,7 +218,27 @@ def test_single_facts() -> None:
     assert procfs.parse_cpu_ticks(STAT) == CpuTicks(100, 2, 30, 4000, 50, 6, 7, 8, 9, 1)
     assert procfs.parse_cpu_ticks("cpu  1 2 3 4\n") == CpuTicks(1, 2, 3, 4)
     assert procfs.parse_vmstat(VMSTAT)["nr_vmscan_write"] == -1
-    assert procfs.parse_filesystems(FILESYSTEMS) == {"sysfs": False, "ext4": True, "nfs4": False}
+    assert procfs.parse_filesystems(FILESYSTEMS) == (
+        FileSystem("sysfs", needs_block_device=False),
+        FileSystem("ext4", needs_block_device=True),
+        FileSystem("nfs4", needs_block_device=False),
+    )
+
+
+def test_counters_of_the_system() -> None:
+    """Forks, switches and tasks are read from stat, stalls from the pressure files."""
+    assert procfs.parse_system_counters(STAT_WHOLE) == SystemCounters(77, 1700000000, 88, 3, 1)
+    with pytest.raises(ValueError, match="stat has no ctxt, processes"):
+        procfs.parse_system_counters(STAT)
+    some, full = procfs.parse_pressure(PRESSURE, "io")
+    assert some == Pressure("io", "some", 1.5, 0.25, 0.0, 415360415)
+    assert full.share == "full"
+
+
+def test_gauges_among_the_counters_of_vmstat() -> None:
+    """States are told from sums, whatever their names suggest."""
+    names = ["nr_dirty", "nr_dirtied", "pgpgin", "workingset_nodes", "workingset_refault_file"]
+    assert list(map(is_vmstat_gauge, names)) == [True, False, False, True, False]
 
 
 def test_tables() -> None:

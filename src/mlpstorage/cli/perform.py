@@ -36,7 +36,8 @@ def perform(
     if isinstance(found, Answer):
         deliver(partial(publish, found.sections, found.document, as_json=as_json))
         return EXIT_OK
-    from mlpstorage.workflow import Invocation, execute
+    from mlpstorage.record import Invocation
+    from mlpstorage.workflow import execute
 
     invocation = Invocation(("mlpstorage", *argv), values, sources)
     worst = EXIT_OK

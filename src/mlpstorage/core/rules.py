@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -61,10 +61,10 @@ class Verdict:
     category: Category
     issues: tuple[Issue, ...] = field(default=())
 
-    @property
-    def invalid(self) -> tuple[Issue, ...]:
-        """The issues that alone would make the run INVALID."""
-        return tuple(issue for issue in self.issues if issue.category is Category.INVALID)
+    def as_dict(self) -> dict[str, Any]:
+        """The verdict as JSON-ready values."""
+        issues = [{**asdict(issue), "category": issue.category.name} for issue in self.issues]
+        return {"category": self.category.name, "issues": issues}
 
 
 def judge(

@@ -52,6 +52,10 @@ class Measurement(Protocol):
     def safeguards(self) -> Safeguards:
         """What the user wants checked."""
 
+    @property
+    def series_interval(self) -> float | None:
+        """Seconds between samples of every host while the ranks run; None for no samples."""
+
     def needs(self) -> Needs:
         """What preflight has to look at for this very run."""
 

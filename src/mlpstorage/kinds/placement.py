@@ -19,11 +19,12 @@ from mlpstorage.launch.dialects import MpiOptions
 from mlpstorage.launch.local import LocalLauncher
 from mlpstorage.launch.mpi import MpiLauncher
 from mlpstorage.preflight.needs import Needs
+from mlpstorage.watch.sampler import SHORTEST_INTERVAL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mlpstorage.kinds.options import LaunchOptions
+    from mlpstorage.kinds.options import LaunchOptions, SeriesOptions
     from mlpstorage.launch import Launcher
 
 _EXEC_TYPES = ("auto", "local", "mpi")
@@ -123,6 +124,27 @@ def safeguards_of(
         lockfile=user_path(lockfile, "--verify-lockfile") if lockfile else None,
         skip_validation=options.skip_validation,
     )
+
+
+def series_interval_of(options: SeriesOptions) -> float | None:
+    """Seconds between samples of the hosts, None when none are wanted.
+
+    Raises:
+        UsageError: the interval is no duration, or shorter than the hosts are asked.
+    """
+    if options.skip_timeseries:
+        return None
+    try:
+        seconds = parse_seconds(options.timeseries_interval)
+    except UsageError as error:
+        raise UsageError(f"--timeseries-interval: {error.what}", fix=error.fix) from error
+    if not SHORTEST_INTERVAL_SECONDS <= seconds <= MOST_LIMIT_SECONDS:
+        raise UsageError(
+            f"--timeseries-interval is {options.timeseries_interval}",
+            why="shorter intervals would disturb what they observe",
+            fix=f"give at least {SHORTEST_INTERVAL_SECONDS} s, or --skip-timeseries",
+        )
+    return seconds
 
 
 def place_problems(folder: Path, results_dir: Path, kind: str, *, generates: bool) -> list[Problem]:

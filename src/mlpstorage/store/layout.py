@@ -105,6 +105,11 @@ class RunDirectory:
         return self.path / f"{self.kind}_{self.timestamp}_timeseries.json"
 
     @property
+    def timeseries_lines(self) -> Path:
+        """The same samples as they came, one line each; a killed run has these."""
+        return self.path / f"{self.kind}_{self.timestamp}_timeseries.jsonl"
+
+    @property
     def summary(self) -> Path:
         """The run's figures."""
         return self.path / "summary.json"

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlpstorage.core.errors import ConfigurationError
-from mlpstorage.watch import procfs
+from mlpstorage.watch import devices, mountstats, procfs, sources
+from mlpstorage.watch.limits import limits
+from mlpstorage.watch.sources import read_sources, text_or_none
+from mlpstorage.watch.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mlpstorage.watch.records import Cpu, Disk, Interface, Memory
+    from mlpstorage.watch.clock import ClockOffset
+    from mlpstorage.watch.limits import Limits
+    from mlpstorage.watch.records import (
+        Cgroup,
+        Cpu,
+        CpuTicks,
+        Disk,
+        FileSystem,
+        Interface,
+        Load,
+        Memory,
+        Mount,
+        Pressure,
+        SystemCounters,
+    )
 
 _T = TypeVar("_T")
 _ROOT = Path("/")
-# What `host_record` reads; a transport to another host brings the same files' text.
-SOURCES = (
-    "proc/sys/kernel/hostname",
-    "proc/meminfo",
-    "proc/cpuinfo",
-    "proc/diskstats",
-    "proc/net/dev",
-    "proc/version",
-    "proc/loadavg",
-    "proc/uptime",
-    "etc/os-release",
-)
 _REQUIRED = frozenset({"proc/meminfo", "proc/cpuinfo"})
 _MOST_MEMORY_SPREAD = 0.10
+_PRESSURES = ("cpu", "io", "memory")
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,12 @@ class SystemRecord:
 
 @dataclass(frozen=True)
 class HostRecord:
-    """One host as the cluster information shows it; the time stamp is UTC."""
+    """One host as the cluster information shows it; the time stamp is UTC.
+
+    The first seventeen fields are the keys that other tools of the field read, the rest are ours.
+    `address` is the name by which the host was asked; `errors` says what of it could not be read,
+    by file. None and empty stand for what a host does not tell.
+    """
 
     hostname: str
     memory: Memory
@@ -61,11 +72,39 @@ class HostRecord:
     network: tuple[Interface, ...]
     system: SystemRecord
     collection_timestamp: str
+    vmstat: dict[str, int]
+    mounts: tuple[Mount, ...]
+    filesystems: tuple[FileSystem, ...]
+    cgroups: tuple[Cgroup, ...]
+    chassis_model: str | None
+    errors: dict[str, str]
+    address: str
+    boot_id: str | None
+    clock: ClockOffset | None
+    clock_ticks_per_second: int | None
+    page_bytes: int | None
+    cpu_ticks: CpuTicks | None
+    counters: SystemCounters | None
+    pressure: tuple[Pressure, ...]
+    limits: Limits
+    block_devices: tuple[devices.BlockDevice, ...]
+    numa_nodes: tuple[devices.NumaNode, ...]
+    network_links: tuple[devices.NetworkLink, ...]
+    nfs_mounts: tuple[mountstats.NfsMount, ...]
+
+
+@dataclass(frozen=True)
+class HostFailure:
+    """A host that could not be asked, and why."""
+
+    host: str
+    cause: str
+    fix: str = ""
 
 
 @dataclass(frozen=True)
 class ClusterRecord:
-    """All hosts together; `total_cores` counts physical cores."""
+    """All hosts that answered; `total_cores` counts physical cores."""
 
     total_memory_bytes: int
     total_cores: int
@@ -76,6 +115,7 @@ class ClusterRecord:
     collection_timestamp: str
     hosts: tuple[HostRecord, ...]
     host_consistency_issues: tuple[str, ...]
+    failed_hosts: tuple[HostFailure, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The record as JSON-ready values, in the keys of the cluster information file."""
@@ -90,7 +130,7 @@ def collect_local() -> ClusterRecord:
     """
     now = datetime.now(timezone.utc)
     try:
-        host = host_record(read_sources(), architecture=os.uname().machine, when=now)
+        host = host_record(read_sources(), when=now, read=_reader(_ROOT))
     except ValueError as error:
         raise ConfigurationError(
             f"cannot read the record of this host: {error}",
@@ -100,45 +140,103 @@ def collect_local() -> ClusterRecord:
     return cluster_record([host], method="local", when=now)
 
 
-def read_sources(root: Path = _ROOT) -> dict[str, str]:
-    """The text of each of `SOURCES` that this host has; containers lack some."""
-    texts = {}
-    for name in SOURCES:
-        text = _text_or_none(root / name)
-        if text is not None:
-            texts[name] = text
-    return texts
+@dataclass
+class _Texts:
+    """A host's files, parsed on demand; what is malformed is noted and left out."""
+
+    texts: Mapping[str, str]
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def parsed(self, name: str, parser: Callable[[str], _T]) -> _T | None:
+        text = self.texts.get(name)
+        if text is None:
+            return None
+        try:
+            return parser(text)
+        except ValueError as error:
+            self.errors[f"/{name}"] = printable(str(error))
+            return None
+
+    def word(self, name: str) -> str | None:
+        return printable((self.texts.get(name) or "").strip()) or None
+
+    def number(self, name: str) -> int | None:
+        word = self.word(name) or ""
+        return int(word) if word.isascii() and word.isdecimal() else None
 
 
-def host_record(texts: Mapping[str, str], *, architecture: str, when: datetime) -> HostRecord:
-    """The record of the host that has these files, by their names in `SOURCES`.
+def host_record(
+    texts: Mapping[str, str],
+    *,
+    when: datetime,
+    address: str = "",
+    clock: ClockOffset | None = None,
+    read: Callable[[str], str | None] | None = None,
+) -> HostRecord:
+    """The record of the host that has these files, by their names in `sources`.
+
+    Args:
+        texts: The files' texts; a file that the host lacks leaves a gap in the record.
+        when: The moment of the reading.
+        address: The name by which the host was asked; its own name if not given.
+        clock: Its clock's offset, where it was measured.
+        read: Reads more of the host's files, for the limits of control groups; `texts.get` if not
+            given.
 
     Raises:
-        ValueError: memory or processors are missing, or a file is malformed; the message names it.
+        ValueError: memory or processors are missing or malformed; the message names them.
     """
-    hostname = texts.get("proc/sys/kernel/hostname", "").strip()
-    memory = _parsed(texts, "proc/meminfo", procfs.parse_meminfo)
-    cpu = _parsed(texts, "proc/cpuinfo", lambda text: procfs.parse_cpuinfo(text, architecture))
+    known = _Texts(texts)
+    hostname = known.word("proc/sys/kernel/hostname") or address
+    memory = known.parsed("proc/meminfo", procfs.parse_meminfo)
+    architecture = known.word(sources.MACHINE) or ""
+    cpu = known.parsed("proc/cpuinfo", lambda text: procfs.parse_cpuinfo(text, architecture))
     if memory is None or cpu is None:
-        raise ValueError(f"{hostname or 'the host'} lacks one of {', '.join(sorted(_REQUIRED))}")
+        wrong = "; ".join(f"{name}: {error}" for name, error in known.errors.items())
+        lacks = f"{hostname or 'the host'} lacks one of {', '.join(sorted(_REQUIRED))}"
+        raise ValueError(wrong or lacks)
+    load = known.parsed("proc/loadavg", procfs.parse_loadavg)
     return HostRecord(
         hostname=hostname,
         memory=memory,
         cpu=cpu,
-        disks=_parsed(texts, "proc/diskstats", procfs.parse_diskstats) or (),
-        network=_parsed(texts, "proc/net/dev", procfs.parse_net_dev) or (),
-        system=_system_record(texts, hostname),
+        disks=known.parsed("proc/diskstats", procfs.parse_diskstats) or (),
+        network=known.parsed("proc/net/dev", procfs.parse_net_dev) or (),
+        system=_system_record(known, hostname, load),
         collection_timestamp=_utc(when),
+        vmstat=known.parsed("proc/vmstat", procfs.parse_vmstat) or {},
+        mounts=known.parsed("proc/mounts", procfs.parse_mounts) or (),
+        filesystems=known.parsed("proc/filesystems", procfs.parse_filesystems) or (),
+        cgroups=known.parsed("proc/cgroups", procfs.parse_cgroups) or (),
+        chassis_model=known.word("sys/class/dmi/id/product_name"),
+        errors=known.errors,
+        address=address or hostname,
+        boot_id=known.word("proc/sys/kernel/random/boot_id"),
+        clock=clock,
+        clock_ticks_per_second=known.number(sources.CLOCK_TICKS),
+        page_bytes=known.number(sources.PAGE_SIZE),
+        cpu_ticks=known.parsed("proc/stat", procfs.parse_cpu_ticks),
+        counters=known.parsed("proc/stat", procfs.parse_system_counters),
+        pressure=tuple(line for name in _PRESSURES for line in _pressure(known, name)),
+        limits=limits(read or texts.get, memory.total),
+        block_devices=devices.block_devices(texts),
+        numa_nodes=devices.numa_nodes(texts),
+        network_links=devices.network_links(texts),
+        nfs_mounts=known.parsed("proc/self/mountstats", mountstats.parse_mountstats) or (),
     )
 
 
-def _system_record(texts: Mapping[str, str], hostname: str) -> SystemRecord:
-    load = _parsed(texts, "proc/loadavg", procfs.parse_loadavg)
+def _pressure(known: _Texts, name: str) -> tuple[Pressure, ...]:
+    path = f"proc/pressure/{name}"
+    return known.parsed(path, lambda text: procfs.parse_pressure(text, name)) or ()
+
+
+def _system_record(known: _Texts, hostname: str, load: Load | None) -> SystemRecord:
     return SystemRecord(
         hostname=hostname,
-        kernel_version=_parsed(texts, "proc/version", procfs.parse_kernel_version),
-        os_release=_parsed(texts, "etc/os-release", procfs.parse_os_release) or {},
-        uptime_seconds=_parsed(texts, "proc/uptime", procfs.parse_uptime),
+        kernel_version=known.parsed("proc/version", procfs.parse_kernel_version),
+        os_release=known.parsed("etc/os-release", procfs.parse_os_release) or {},
+        uptime_seconds=known.parsed("proc/uptime", procfs.parse_uptime),
         load_average_1min=load.load_1min if load else None,
         load_average_5min=load.load_5min if load else None,
         load_average_15min=load.load_15min if load else None,
@@ -147,7 +245,13 @@ def _system_record(texts: Mapping[str, str], hostname: str) -> SystemRecord:
     )
 
 
-def cluster_record(hosts: Sequence[HostRecord], *, method: str, when: datetime) -> ClusterRecord:
+def cluster_record(
+    hosts: Sequence[HostRecord],
+    *,
+    method: str,
+    when: datetime,
+    failed: Sequence[HostFailure] = (),
+) -> ClusterRecord:
     """The hosts as one cluster; `method` says how they were asked: local, ssh or mpi."""
     memory = [host.memory.total for host in hosts]
     return ClusterRecord(
@@ -160,6 +264,7 @@ def cluster_record(hosts: Sequence[HostRecord], *, method: str, when: datetime) 
         collection_timestamp=_utc(when),
         hosts=tuple(hosts),
         host_consistency_issues=tuple(_differences(hosts)),
+        failed_hosts=tuple(failed),
     )
 
 
@@ -173,8 +278,8 @@ def _differences(hosts: Sequence[HostRecord]) -> list[str]:
     spread = (most.memory.total - least.memory.total) / max(1, least.memory.total)
     if spread > _MOST_MEMORY_SPREAD:
         found.append(
-            f"memory differs by {spread:.0%}: {least.hostname} has {least.memory.total} bytes,"
-            f" {most.hostname} has {most.memory.total}"
+            f"memory differs by {spread:.0%}: {least.address} has {least.memory.total} bytes,"
+            f" {most.address} has {most.memory.total}"
         )
     aspects: dict[str, Callable[[HostRecord], object]] = {
         "core counts": lambda host: host.cpu.num_cores,
@@ -184,9 +289,12 @@ def _differences(hosts: Sequence[HostRecord]) -> list[str]:
     for name, aspect in aspects.items():
         groups: dict[object, list[str]] = {}
         for host in hosts:
-            groups.setdefault(aspect(host), []).append(host.hostname)
+            groups.setdefault(aspect(host), []).append(host.address)
         if len(groups) > 1:
-            shown = (f"{value or 'unknown'} on {', '.join(on)}" for value, on in groups.items())
+            shown = (
+                f"{printable(str(value or 'unknown'))} on {printable(', '.join(on))}"
+                for value, on in groups.items()
+            )
             found.append(f"{name} differ: {'; '.join(shown)}")
     return found
 
@@ -198,7 +306,7 @@ def memory_bytes(root: Path = _ROOT) -> int:
         ConfigurationError: /proc/meminfo cannot be read.
     """
     try:
-        return procfs.parse_meminfo(_text_or_none(root / "proc/meminfo") or "").total
+        return procfs.parse_meminfo(text_or_none(root / "proc/meminfo") or "").total
     except ValueError as error:
         raise ConfigurationError(
             f"cannot read the memory of this host: {error}",
@@ -211,12 +319,9 @@ def memory_limit_bytes(root: Path = _ROOT) -> int:
 
     Page cache counts against a group's limit too, so this bounds what can be cached.
     """
-    limits = [memory_bytes(root)]
-    for directory in _own_groups("memory", root):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            word = (_text_or_none(directory / name) or "").strip()
-            limits += [int(word)] if word.isdecimal() else []  # "max" is none; v1 has a huge number
-    return min(limits)
+    total = memory_bytes(root)
+    limit = limits(_reader(root), total).memory_bytes
+    return total if limit is None else limit
 
 
 def usable_cpus(root: Path = _ROOT) -> float:
@@ -224,78 +329,13 @@ def usable_cpus(root: Path = _ROOT) -> float:
 
     A quota can be a fraction (1.5 processors of time).
     """
-    cpus = float(len(os.sched_getaffinity(0)))
-    for directory in _own_groups("cpu", root):
-        both = _text_or_none(directory / "cpu.max")  # v2: "<quota> <period>"
-        if both is None:
-            quota = _text_or_none(directory / "cpu.cfs_quota_us")
-            period = _text_or_none(directory / "cpu.cfs_period_us")
-            both = f"{quota} {period}"
-        words = both.split()
-        # No limit is "max" in v2 and -1 in v1.
-        if len(words) == 2 and all(w.isdecimal() and int(w) > 0 for w in words):  # noqa: PLR2004
-            cpus = min(cpus, int(words[0]) / int(words[1]))
-    return cpus
+    affinity = float(len(os.sched_getaffinity(0)))
+    quota = limits(_reader(root)).cpus
+    return affinity if quota is None else min(affinity, quota)
 
 
-def _own_groups(controller: str, root: Path) -> list[Path]:
-    """The directories of this process's control groups, own first, then the parents that bind it.
-
-    Version 1 has a hierarchy for each controller; version 2 has one without names. A container
-    often sees its own group as the root of the mount, so paths are taken relative to that.
-    """
-    paths = _group_paths(root)
-    directories = []
-    for line in (_text_or_none(root / "proc/self/mountinfo") or "").splitlines():
-        head, _, tail = line.partition(" - ")
-        fields, described = head.split(" "), tail.split(" ")
-        if len(fields) < 5 or len(described) < 3:  # noqa: PLR2004 - see proc(5), mountinfo
-            continue
-        if described[0] == "cgroup2":
-            path = paths.get("")
-        elif described[0] == "cgroup" and controller in described[2].split(","):
-            path = paths.get(controller)
-        else:
-            continue
-        mounted, point = (procfs.unescape_octal(word) for word in fields[3:5])
-        inside = _relative(path or "/", mounted)
-        top = root / point.lstrip("/")
-        directories += [top / part for part in (inside, *inside.parents)]
-    return directories
-
-
-def _group_paths(root: Path) -> dict[str, str]:
-    """The process's group by controller; the one of version 2 is under the empty name."""
-    paths = {}
-    for line in (_text_or_none(root / "proc/self/cgroup") or "").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        paths.update(dict.fromkeys(controllers.split(","), path))
-    return paths
-
-
-def _relative(path: str, mounted: str) -> PurePosixPath:
-    own, top = PurePosixPath(path), PurePosixPath(mounted)
-    if ".." in own.parts or top not in (own, *own.parents):
-        return PurePosixPath()  # the group lies outside what is mounted: its top is all we see
-    return own.relative_to(top)
-
-
-def _parsed(texts: Mapping[str, str], name: str, parser: Callable[[str], _T]) -> _T | None:
-    if name not in texts:
-        return None
-    try:
-        return parser(texts[name])
-    except ValueError as error:
-        raise ValueError(f"/{name}: {error}") from error
-
-
-def _text_or_none(path: Path) -> str | None:
-    """The file's text; None where this kernel or container has no such file for us."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, PermissionError, NotADirectoryError):
-        return None
+def _reader(root: Path) -> Callable[[str], str | None]:
+    return lambda name: text_or_none(root / name)
 
 
 def _utc(when: datetime) -> str:

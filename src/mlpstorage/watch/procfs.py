@@ -16,12 +16,15 @@ from mlpstorage.watch.records import (
     Cpu,
     CpuTicks,
     Disk,
+    FileSystem,
     Interface,
     Load,
     Memory,
     Mount,
+    Pressure,
     ProcessIo,
     ProcessStat,
+    SystemCounters,
 )
 
 _KIB = 1024
@@ -188,6 +191,37 @@ def parse_cpu_ticks(text: str) -> CpuTicks:
     raise ValueError("stat has no whole cpu line")
 
 
+def parse_system_counters(text: str) -> SystemCounters:
+    """Context switches, forks and tasks, from /proc/stat."""
+    names = ("ctxt", "btime", "processes", "procs_running", "procs_blocked")
+    found = {}
+    for line in _lines(text):
+        words = line.split()
+        if words[0] in names and len(words) == 2:  # noqa: PLR2004 - a name and a number
+            found[words[0]] = _count(words[1])
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(f"stat has no {', '.join(missing)}")
+    return SystemCounters(*(found[name] for name in names))
+
+
+def parse_pressure(text: str, resource: str) -> tuple[Pressure, ...]:
+    r"""The lines of /proc/pressure/<resource>.
+
+    >>> parse_pressure("some avg10=1.50 avg60=0.00 avg300=0.00 total=12\n", "io")[0].total_us
+    12
+    """
+    found = []
+    for line in _lines(text):
+        share, *pairs = line.split()
+        facts = dict(pair.partition("=")[::2] for pair in pairs)
+        if set(facts) != {"avg10", "avg60", "avg300", "total"}:
+            raise ValueError(f"not a line of pressure: {line[:80]!r}")
+        avg10, avg60, avg300 = (_decimal(facts[name]) for name in ("avg10", "avg60", "avg300"))
+        found.append(Pressure(resource, share, avg10, avg60, avg300, _count(facts["total"])))
+    return tuple(found)
+
+
 def parse_process_io(text: str) -> ProcessIo:
     """What a process read and wrote, from /proc/<pid>/io."""
     facts = dict(_fact(line) for line in _lines(text) if ":" in line)
@@ -255,19 +289,19 @@ def unescape_octal(word: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), word)
 
 
-def parse_filesystems(text: str) -> dict[str, bool]:
+def parse_filesystems(text: str) -> tuple[FileSystem, ...]:
     r"""The file systems that the kernel knows, and whether each needs a block device.
 
-    >>> parse_filesystems("nodev\tnfs4\n\text4\n")
-    {'nfs4': False, 'ext4': True}
+    >>> [f.fs_type for f in parse_filesystems("nodev\tnfs4\n\text4\n") if f.needs_block_device]
+    ['ext4']
     """
-    found = {}
+    found = []
     for line in _lines(text):
         flag, tab, name = line.partition("\t")
         if not tab or not name or flag not in ("", "nodev"):
             raise ValueError(f"not a line of filesystems: {line!r}")
-        found[name] = flag == ""
-    return found
+        found.append(FileSystem(name, flag == ""))
+    return tuple(found)
 
 
 def parse_cgroups(text: str) -> tuple[Cgroup, ...]:

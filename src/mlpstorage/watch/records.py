@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 _WRAP = 1 << 32
 
@@ -188,7 +188,83 @@ class Cgroup:
     enabled: bool
 
 
-CounterT = TypeVar("CounterT", Disk, Interface, CpuTicks, ProcessIo)
+@dataclass(frozen=True)
+class FileSystem:
+    """A line of /proc/filesystems: a type that the kernel knows."""
+
+    fs_type: str
+    needs_block_device: bool
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """A line of /proc/pressure/*: how long tasks stood still for want of a resource.
+
+    `share` is some (at least one task) or full (all of them); averages in percent are gauges, the
+    total in microseconds is a counter.
+    """
+
+    resource: str
+    share: str
+    avg10: float
+    avg60: float
+    avg300: float
+    total_us: int
+
+
+@dataclass(frozen=True)
+class SystemCounters:
+    """/proc/stat beside the processors' ticks: counters since boot, and tasks now, gauges.
+
+    `boot_time` is in seconds since 1970.
+    """
+
+    GAUGES: ClassVar[frozenset[str]] = frozenset({"procs_running", "procs_blocked", "boot_time"})
+    WRAPPING: ClassVar[frozenset[str]] = frozenset()
+    context_switches: int
+    boot_time: int
+    forks: int
+    procs_running: int
+    procs_blocked: int
+
+
+class Counters(Protocol):
+    """A record of which some fields are gauges, and some count in 32 bits."""
+
+    GAUGES: ClassVar[frozenset[str]]
+    WRAPPING: ClassVar[frozenset[str]]
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+CounterT = TypeVar("CounterT", bound=Counters)
+
+# Names of /proc/vmstat that look like gauges but only grow, and the reverse (mm/vmstat.c).
+_VMSTAT_COUNTERS = frozenset(
+    {
+        "nr_dirtied",
+        "nr_written",
+        "nr_throttled_written",
+        "nr_vmscan_write",
+        "nr_vmscan_immediate_reclaim",
+        "nr_foll_pin_acquired",
+        "nr_foll_pin_released",
+        "nr_tlb_remote_flush",
+        "nr_tlb_remote_flush_received",
+        "nr_tlb_local_flush_all",
+        "nr_tlb_local_flush_one",
+    }
+)
+
+
+def is_vmstat_gauge(name: str) -> bool:
+    """Whether a line of /proc/vmstat tells a state rather than a sum since boot.
+
+    >>> is_vmstat_gauge("nr_dirty"), is_vmstat_gauge("nr_written"), is_vmstat_gauge("pgpgin")
+    (True, False, False)
+    """
+    if name == "workingset_nodes":
+        return True
+    return name.startswith("nr_") and name not in _VMSTAT_COUNTERS
 
 
 def counters_since(earlier: CounterT, later: CounterT) -> CounterT:
@@ -211,4 +287,4 @@ def counters_since(earlier: CounterT, later: CounterT) -> CounterT:
         if change < 0:
             raise ValueError(f"{field.name} went back from {before} to {after}")
         changes[field.name] = change
-    return dataclasses.replace(later, **changes)  # type: ignore[arg-type] # only counters are in it
+    return dataclasses.replace(later, **changes)

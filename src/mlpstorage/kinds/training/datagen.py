@@ -125,6 +125,11 @@ class TrainingDatagen:
         """What the user wants checked."""
         return safeguards_of(self.options, self._hosts)
 
+    @property
+    def series_interval(self) -> None:
+        """Generation is not measured, so the hosts are not watched."""
+        return None
+
     def needs(self) -> Needs:
         """What preflight has to look at for this very generation."""
         data = Place("data", self.folder, option="--data-dir", shared=True)

@@ -76,7 +76,7 @@ def dataset_size(plan: PlanSubject) -> Iterator[Issue]:
     yield Issue(
         "3.1.2",
         Category.INVALID,
-        f"{reason} ({plan.minimum.binds} decide)",
+        f"{reason} (the bound by {plan.minimum.binds} decides)",
         parameter="dataset.num_files_train",
         expected=f">= {plan.minimum.files} files ({format_bytes(plan.minimum.bytes)})",
         actual=f"{plan.files} files",

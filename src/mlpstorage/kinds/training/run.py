@@ -24,6 +24,7 @@ from mlpstorage.kinds.placement import (
     obstacles,
     place_problems,
     safeguards_of,
+    series_interval_of,
 )
 from mlpstorage.kinds.training import result
 from mlpstorage.kinds.training.datagen import TrainingDatagen, checked_processes
@@ -200,6 +201,7 @@ class TrainingRun:
         if options.closed and options.trial:
             raise UsageError("--trial is never CLOSED", fix="leave --closed out")
         safeguards_of(options, (), closed=options.closed)
+        series_interval_of(options)
         checked_count(options.num_accelerators, "--num-accelerators", MOST_ACCELERATORS)
         if options.drop_caches not in _DROP_METHODS:
             raise UsageError(
@@ -272,6 +274,11 @@ class TrainingRun:
     def safeguards(self) -> Safeguards:
         """What the user wants checked."""
         return safeguards_of(self.options, self.clients.hosts, closed=self.options.closed)
+
+    @property
+    def series_interval(self) -> float | None:
+        """Seconds between samples of every host."""
+        return series_interval_of(self.options)
 
     def needs(self) -> Needs:
         """What preflight has to look at for this very run."""
