@@ -90,7 +90,16 @@ def settle(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(word) for word in found if _is_rank(Path("/proc") / word)]
+
+
+def _is_rank(process: Path) -> bool:
+    """Whether it runs a rank, and not the collector of the hosts' samples."""
+    try:
+        return b"mlpstorage.rank" in (process / "cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 def ranks(process: subprocess.Popen[str], count: int) -> list[int]:
