@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Program
 
 
@@ -71,6 +71,8 @@ def test_skipping_the_checks_is_said_and_never_closed(program: Program) -> None:
     done = program.run(8, "--skip-validation")
     assert done.code == 1
     assert "not checked" in done.err
+    (record,) = Path(done.json["result_dir"]).glob("*_metadata.json")
+    assert "not checked" in " ".join(json.loads(record.read_text())["warnings"])
     refused = program.run(8, "--skip-validation", "--closed")
     assert refused.code == 2
     assert "--skip-validation" in refused.err

@@ -246,10 +246,12 @@ def test_direct_reading_reads_from_the_device(program: Program) -> None:
 def test_the_page_cache_is_detected(program: Program) -> None:
     """Without dropping, the second epoch comes from memory: the run says so and is INVALID."""
     program.datagen(240)
-    done = program.run(240, "--drop-caches", "off", ranks=2)
-    rules = {issue["rule"] for issue in done.json["verdict"]["issues"]}
+    for _ in range(3):  # whoever is root on this machine may drop its cache at any moment
+        done = program.run(240, "--drop-caches", "off", ranks=2)
+        if done.json["summary"]["bottleneck"]["cached_share"] > 0.4:
+            break
     assert done.json["summary"]["bottleneck"]["cached_share"] > 0.4
-    assert "T.3" in rules
+    assert "T.3" in {issue["rule"] for issue in done.json["verdict"]["issues"]}
 
 
 def test_layers_flag_environment_file_default(program: Program) -> None:

@@ -37,7 +37,7 @@ from mlpstorage.watch.sampler import Sampler
 from mlpstorage.watch.snapshot import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mlpstorage.core.events import Event
     from mlpstorage.core.plan import Outcome, Plan
@@ -67,7 +67,12 @@ class RunRecord:
     """The run's directory and its metadata, replaced as the run goes on."""
 
     def __init__(
-        self, measurement: Measurement, plan: Plan, invocation: Invocation, hosts: Snapshot
+        self,
+        measurement: Measurement,
+        plan: Plan,
+        invocation: Invocation,
+        hosts: Snapshot,
+        warnings: Sequence[str],
     ) -> None:
         identity, started = plan.identity, datetime.now().astimezone()
         self.change: ClusterChange | None = None
@@ -111,6 +116,7 @@ class RunRecord:
             engine=identity.engine,
             edition=identity.edition,
             division=plan.asked.name if plan.asked else "",
+            warnings=tuple(warnings),
             sources={**invocation.sources, **plan.sources},
             start_time=utc_text(started),
             launcher_pid=launcher.pid,
@@ -207,10 +213,14 @@ class RunRecord:
 
 @contextmanager
 def recorded(
-    measurement: Measurement, plan: Plan, invocation: Invocation, hosts: Snapshot
+    measurement: Measurement,
+    plan: Plan,
+    invocation: Invocation,
+    hosts: Snapshot,
+    warnings: Sequence[str],
 ) -> Iterator[RunRecord]:
     """A record that says how the block ended, whatever ends it; `hosts` are as they began."""
-    record = RunRecord(measurement, plan, invocation, hosts)
+    record = RunRecord(measurement, plan, invocation, hosts, warnings)
     try:
         yield record
     except BaseException as error:

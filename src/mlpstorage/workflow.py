@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mlpstorage.core.problems import Problem
     from mlpstorage.core.rules import Issue, Verdict
     from mlpstorage.kinds.measurement import Measurement
+    from mlpstorage.launch import Launcher
     from mlpstorage.record import Invocation, RunRecord
 
 STAGES = ("checking", "preparing", "measuring", "judging")
@@ -63,35 +64,14 @@ def execute(
         named = first.plan.identity
         show(Note(f"first: {named.kind} {named.command} of {named.model}"))
         execute(first, invocation, show)
-    _preflight(measurement, show)
-    for issue in plan.issues:
-        if issue.category is not Category.CLOSED:
-            show(Note(_issue_text(issue), "warning"))
-    began = snapshot(measurement.safeguards.hosts)
-    with recorded(measurement, plan, invocation, began) as record:
-        _stage(show, 1)
-        for warning in began.warnings:
-            show(Note(warning, "warning"))
-        job = measurement.job(record.directory.path)
-        with (
-            Journal(record.directory.events, now) as journal,
-            record.directory.stderr_log.open("w", encoding="utf-8") as log,
-            LinesDisplay(log, verbose=True) as lines,
-        ):
-
-            def on_event(event: Event) -> None:
-                journal.append(event)
-                lines.show(event)
-                show(event)
-
-            _stage(on_event, 2)
-            with record.watching(measurement.series_interval, on_event):
-                results = launcher.run(job, on_event)
-            if len(results) != job.size:
-                raise BenchmarkError(f"{len(results)} of {job.size} ranks delivered a result")
-            record.ended(on_event)
-            _stage(on_event, 3)
-            outcome = measurement.outcome(results)
+    warnings = _preflight(measurement)
+    warnings += [_issue_text(issue) for issue in plan.issues]
+    hosts = snapshot(measurement.safeguards.hosts)
+    warnings += hosts.warnings
+    for warning in warnings:
+        show(Note(warning, "warning"))
+    with recorded(measurement, plan, invocation, hosts, warnings) as record:
+        outcome = _measure(measurement, record, launcher, show)
         verdict = _verdict(plan, outcome)
         code = _exit_code(verdict, measurement)
         execution = _execution(plan, outcome, verdict, code, record)
@@ -99,8 +79,8 @@ def execute(
     return execution
 
 
-def _preflight(measurement: Measurement, show: Callable[[Event], None]) -> None:
-    """Find everything that is wrong, on all hosts, and refuse it together.
+def _preflight(measurement: Measurement) -> list[str]:
+    """Find everything that is wrong, on all hosts, and refuse it together; what is left to warn of.
 
     Raises:
         ProblemsError: there are problems.
@@ -110,15 +90,46 @@ def _preflight(measurement: Measurement, show: Callable[[Event], None]) -> None:
     if guards.lockfile is not None:
         problems += lockfile_problems(guards.lockfile, guards.hosts)
     if guards.skip_validation:
-        show(Note("the environment was not checked (--skip-validation)", "warning"))
+        warnings = ["the environment was not checked (--skip-validation)"]
     else:
         examination = examine(measurement.needs())
         problems += examination.problems
-        for finding in examination.warnings:
-            show(Note(finding.text, "warning"))
+        warnings = [finding.text for finding in examination.warnings]
     problems += measurement.problems()
     if problems:
         raise ProblemsError(problems)
+    return warnings
+
+
+def _measure(
+    measurement: Measurement, record: RunRecord, launcher: Launcher, show: Callable[[Event], None]
+) -> Outcome:
+    """Launch the ranks, watch their hosts meanwhile, and see what came of it.
+
+    Raises:
+        MlpstorageError: a rank failed, or did not deliver.
+    """
+    _stage(show, 1)
+    job = measurement.job(record.directory.path)
+    with (
+        Journal(record.directory.events, now) as journal,
+        record.directory.stderr_log.open("w", encoding="utf-8") as log,
+        LinesDisplay(log, verbose=True) as lines,
+    ):
+
+        def on_event(event: Event) -> None:
+            journal.append(event)
+            lines.show(event)
+            show(event)
+
+        _stage(on_event, 2)
+        with record.watching(measurement.series_interval, on_event):
+            results = launcher.run(job, on_event)
+        if len(results) != job.size:
+            raise BenchmarkError(f"{len(results)} of {job.size} ranks delivered a result")
+        record.ended(on_event)
+        _stage(on_event, 3)
+        return measurement.outcome(results)
 
 
 def _stage(show: Callable[[Event], None], number: int) -> None:

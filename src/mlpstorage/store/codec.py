@@ -80,6 +80,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     edition: str = ""
     division: str = ""
     sources: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
     start_time: str = ""
     end_time: str = ""
     launcher_pid: int | None = None
