@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Recorder
-
     from mlpstorage.launch import RankJob
 
     Job = Callable[..., RankJob]

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Recorder
-
     from mlpstorage.launch import RankJob
 
     Job = Callable[..., RankJob]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Controller, Recorder
-
     from mlpstorage.core.events import Event, RankResult
     from mlpstorage.launch import RankJob
 

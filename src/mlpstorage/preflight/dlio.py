@@ -26,7 +26,10 @@ REQUIREMENTS = (
 TORCH = "torch>=2.2"
 # A local version cannot come from PyPI, whose Linux build of torch brings CUDA.
 TORCH_CPU = "torch==2.13.0+cpu"
-TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH_ADVICE = (
+    "add PyTorch's index of CPU builds to pip's sources (its installation page names it), or "
+    "install a CPU build of torch by hand; then run the same command again"
+)
 PINNED = Path(__file__).with_name("dlio.txt")
 # Distributions to compare between hosts, and modules that must be importable.
 PACKAGES = ("dlio-benchmark", "h5py", "hydra-core", "omegaconf", "pandas", "psutil", "torch")
@@ -47,11 +50,10 @@ def requirements_command() -> list[str]:
     return pip_command(*REQUIREMENTS)
 
 
-def torch_commands() -> list[list[str]]:
-    """What installs torch for CPUs, the first way that works: the configured sources, its index."""
-    if sys.platform == "darwin":
-        return [pip_command(TORCH)]  # macOS has no CUDA build
-    return [pip_command(TORCH_CPU), pip_command("--index-url", TORCH_CPU_INDEX, TORCH)]
+def torch_command() -> list[str]:
+    """What installs torch for CPUs, from whatever sources pip has."""
+    # macOS has no CUDA build.
+    return pip_command(TORCH if sys.platform == "darwin" else TORCH_CPU)
 
 
 def engine_command() -> list[str]:
@@ -62,6 +64,5 @@ def engine_command() -> list[str]:
 def manual_lines() -> list[str]:
     """The lines that the command stands for, to be typed by hand."""
     return [
-        shlex.join(line)
-        for line in (requirements_command(), torch_commands()[-1], engine_command())
+        shlex.join(line) for line in (requirements_command(), torch_command(), engine_command())
     ]

@@ -62,7 +62,7 @@ dev = [{ name = "tester" }]
 [[package]]
 name = "web"
 version = "1"
-source = { registry = "https://pypi.org/simple" }
+source = { registry = "https://index.invalid/simple" }
 dependencies = [{ name = "deep" }]
 [package.optional-dependencies]
 fast = [{ name = "speedup" }]
@@ -70,33 +70,33 @@ slow = [{ name = "never" }]
 [[package]]
 name = "deep"
 version = "1"
-source = { registry = "https://pypi.org/simple" }
+source = { registry = "https://index.invalid/simple" }
 [[package]]
 name = "speedup"
 version = "1"
-source = { registry = "https://pypi.org/simple" }
+source = { registry = "https://index.invalid/simple" }
 [[package]]
 name = "never"
 version = "1"
-source = { registry = "https://pypi.org/simple" }
+source = { registry = "https://index.invalid/simple" }
 [[package]]
 name = "windows"
 version = "1"
-source = { registry = "https://pypi.org/simple" }
+source = { registry = "https://index.invalid/simple" }
 [[package]]
 name = "forked"
 version = "1.0"
-source = { registry = "https://pypi.org/simple" }
+source = { registry = "https://index.invalid/simple" }
 resolution-markers = ["python_full_version < '3'"]
 [[package]]
 name = "forked"
 version = "2.0"
-source = { registry = "https://pypi.org/simple" }
+source = { registry = "https://index.invalid/simple" }
 resolution-markers = ["python_full_version >= '3'"]
 [[package]]
 name = "optional"
 version = "1"
-source = { registry = "https://pypi.org/simple" }
+source = { registry = "https://index.invalid/simple" }
 [[package]]
 name = "tester"
 version = "1"

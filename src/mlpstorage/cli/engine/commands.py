@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mlpstorage.cli.engine.options import InstallOptions
 
 
+_CORRECT = "correct what it names, then run the same command again"
+
+
 def install(options: InstallOptions, _sources: Mapping[str, str]) -> Answer:
     """Install DLIO and what it truly needs into the running Python, for CPUs.
 
@@ -32,36 +35,35 @@ def install(options: InstallOptions, _sources: Mapping[str, str]) -> Answer:
             f"there is no engine {options.engine!r} to install",
             fix=f"{dlio.COMMAND}; the native engine is always there",
         )
-    torch_is_here = importlib.util.find_spec("torch") is not None
-    steps = [
-        [dlio.requirements_command()],
-        [] if torch_is_here else dlio.torch_commands(),
-        [dlio.engine_command()],
-    ]
-    ran = [_first_that_works(ways, what_if=options.what_if) for ways in steps if ways]
-    lines = tuple(shlex.join(command) for command in ran)
+    steps = [(dlio.requirements_command(), _CORRECT)]
+    if importlib.util.find_spec("torch") is None:
+        steps.append((dlio.torch_command(), dlio.TORCH_ADVICE))
+    steps.append((dlio.engine_command(), _CORRECT))
+    if not options.what_if:
+        _require_pip([command for command, _ in steps])
+        for command, advice in steps:
+            _run(command, advice)
+    lines = tuple(shlex.join(command) for command, _ in steps)
     title = "would run" if options.what_if else "installed DLIO by"
     document = {"engine": dlio.ENGINE, "installed": not options.what_if, "commands": list(lines)}
     return Answer((Section(title, lines=lines),), document)
 
 
-def _first_that_works(ways: Sequence[list[str]], *, what_if: bool) -> list[str]:
-    """Run commands until one succeeds; which one it was."""
-    if what_if:
-        return ways[-1]
+def _require_pip(commands: Sequence[list[str]]) -> None:
     if importlib.util.find_spec("pip") is None:
         raise ConfigurationError(
             f"{sys.executable} has no pip",
             fix=f"{sys.executable} -m ensurepip; or run by hand: "
-            + "; ".join(shlex.join(command) for command in ways),
+            + "; ".join(shlex.join(command) for command in commands),
         )
-    for command in ways:
-        # What pip says goes to standard error: standard output is for the result.
-        done = subprocess.run(command, stdout=sys.stderr.fileno(), check=False)
-        if done.returncode == 0:
-            return command
-    raise BenchmarkError(
-        f"pip exited with code {done.returncode}: {shlex.join(ways[-1])}",
-        why="its own words stand above",
-        fix="correct what it names, then run the same command again",
-    )
+
+
+def _run(command: list[str], advice: str) -> None:
+    # What pip says goes to standard error: standard output is for the result.
+    done = subprocess.run(command, stdout=sys.stderr.fileno(), check=False)
+    if done.returncode:
+        raise BenchmarkError(
+            f"pip exited with code {done.returncode}: {shlex.join(command)}",
+            why="its own words stand above",
+            fix=advice,
+        )
