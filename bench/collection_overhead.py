@@ -3,8 +3,8 @@
     python bench/collection_overhead.py --dir /mnt/storage --pairs 6
 
 A round is three runs of the same workload, in an order that is shuffled: off, off again, and on
-(snapshots before and after, one sample a second meanwhile). on/off shows the effect, off/off what
-chance alone does. The files are read from the page cache and no computing is emulated, so that the
+(one sample a second meanwhile, ten times as often as by default). on/off shows the effect, off/off
+what chance alone does. The files are read from the page cache and no computing is emulated, so that the
 run is bound by the processors: where it waits for storage or for emulated accelerators, collection
 has more room. The bar: the median of on/off is within 1 %, and within the spread of off/off.
 It is printed, not enforced: on a shared machine the spread is wider than the bar.
@@ -21,10 +21,6 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median, quantiles
-
-from mlpstorage.core.cluster import parse_hosts
-from mlpstorage.watch.sampler import Sampler
-from mlpstorage.watch.snapshot import snapshot
 
 WORKLOAD = """\
 model: overhead
@@ -60,23 +56,11 @@ class Training:
             raise SystemExit(done.stderr)
         return done.stdout
 
-    def samples_per_second(self) -> float:
+    def samples_per_second(self, *watching: str) -> float:
         """The throughput of one run: the median of its epochs."""
-        out = self._call("run", "-g", "h100", "-na", "1", "--drop-caches", "off", "--json")
-        return median(json.loads(out)["summary"]["metric"]["train_throughput_samples_per_second"])
-
-    def observed(self, hosts: list[str], interval: float) -> float:
-        """The same while the hosts are sampled, and recorded before and after."""
-        named = parse_hosts(hosts)
-        lines = Path(tempfile.mkdtemp(dir=self._folder)) / "samples.jsonl"
-        snapshot(named)
-        with Sampler(named, interval, lines) as sampler:
-            figure = self.samples_per_second()
-            done = sampler.stop()
-        snapshot(named)
-        if done.problems or not done.summary:
-            raise SystemExit(f"collection failed: {done.problems}")
-        return figure
+        words = ("run", "-g", "h100", "-na", "1", "--drop-caches", "off", "--json", *watching)
+        summary = json.loads(self._call(*words))["summary"]
+        return median(summary["metric"]["train_throughput_samples_per_second"])
 
 
 def show(name: str, ratios: list[float]) -> None:
@@ -89,24 +73,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--pairs", type=int, default=6)
-    parser.add_argument("--interval", type=float, default=1.0, help="seconds between samples")
-    parser.add_argument("--hosts", nargs="*", default=["localhost"])
+    parser.add_argument("--interval", default="1", help="seconds between samples")
     parser.add_argument("--files", type=int, default=200, help="of 1 MB")
     parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="collection-overhead-", dir=options.dir))
     try:
         training = Training(folder, options.files, options.epochs)
-        training.samples_per_second()  # brings the files into the page cache
+        off, on = ("--skip-timeseries",), ("--timeseries-interval", options.interval)
+        training.samples_per_second(*off)  # brings the files into the page cache
         effect, chance = [], []
         for number in range(options.pairs):
             order = ["off", "again", "on"]
             random.shuffle(order)
             figures = {
-                way: training.observed(options.hosts, options.interval)
-                if way == "on"
-                else training.samples_per_second()
-                for way in order
+                way: training.samples_per_second(*(on if way == "on" else off)) for way in order
             }
             effect.append(figures["on"] / figures["off"])
             chance.append(figures["again"] / figures["off"])
