@@ -4,7 +4,7 @@
 
 A round is three runs of the same workload, in an order that is shuffled: off, off again, and on
 (one sample a second meanwhile, ten times as often as by default). on/off shows the effect, off/off
-what chance alone does. The files are read from the page cache and no computing is emulated, so that the
+what chance alone does. The files are read from the page cache and no computing is emulated, so the
 run is bound by the processors: where it waits for storage or for emulated accelerators, collection
 has more room. The bar: the median of on/off is within 1 %, and within the spread of off/off.
 It is printed, not enforced: on a shared machine the spread is wider than the bar.

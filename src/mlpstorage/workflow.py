@@ -213,4 +213,5 @@ def _device_rows(record: RunRecord) -> tuple[Row, ...]:
     if change is None or not any(host.disks for host in change.hosts):
         return ()
     moved = f"{format_bytes(change.read_bytes)} read, {format_bytes(change.written_bytes)} written"
-    return (Row("block devices", moved, f"on {len(change.hosts)} hosts, by whatever ran there"),)
+    hosts = "this host" if len(change.hosts) == 1 else f"{len(change.hosts)} hosts"
+    return (Row("block devices", moved, f"on {hosts}, by whatever ran there"),)

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from mlpstorage.launch import Launcher
     from mlpstorage.preflight.needs import Needs
 
-TRIAL_EPOCHS = 3
+TRIAL_EPOCHS = 2
 # An interpreter with numpy, and its open libraries, pipes and counters.
 RANK_BYTES = 64 << 20
 RANK_FILES = 32

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 MIN_STEPS = 500
 MEMORY_FACTOR = 5
 FILES_PER_FOLDER = 10_000
+_TRIAL_BYTES = 12 << 30
+_TRIAL_EPOCH_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,21 @@ def advised_subfolders(files: int) -> int:
 
 
 def trial_files(workload: Workload, accelerators: int, free_bytes: int) -> int:
-    """Files of a trial: at least five steps per accelerator, at most about 4 GiB and ¼ of the disk.
+    """Files of a trial: about 12 GiB, a quarter of the disk, or ten seconds of compute per epoch.
 
-    Returns 0 when not even two steps per accelerator fit.
+    Whichever is least, but at least five steps per accelerator where half the disk holds them. With
+    fewer than about a dozen steps, what the loader prefetches in the first one, which does not
+    count, flatters the others. Returns 0 when not even two steps per accelerator fit.
     """
     batch = workload.reader.batch_size * accelerators
     per_file = workload.dataset.num_samples_per_file
     record = workload.dataset.record_length_bytes
-    budget = min(4 << 30, free_bytes // 4)
+    budget = min(_TRIAL_BYTES, free_bytes // 4)
     steps = max(5, int(budget / (record * batch)))
     if steps * batch * record > free_bytes // 2:
         steps = int(free_bytes // 2 / (record * batch))
-    # An hour of tiny steps is not a trial: about ten seconds of emulated compute per epoch.
-    steps = min(steps, max(5, round(10 / max(workload.train.computation_time, 1e-3))))
+    seconds = max(workload.train.computation_time, 1e-3)
+    steps = min(steps, max(5, round(_TRIAL_EPOCH_SECONDS / seconds)))
     return math.ceil(steps * batch / per_file) if steps > 1 else 0
 
 
