@@ -24,7 +24,7 @@ def commands_of(page: Path) -> list[str]:
             text = line.removeprefix("$ ").strip()
             match = re.search(r"(?:^|&& |/)mlpstorage (.*)", text)
             if match:
-                found.append(match[1].partition(" #")[0])
+                found.append(re.split(r" [#>]", match[1])[0])
     return found
 
 

@@ -44,6 +44,18 @@ UTILITIES = (
         "mlpstorage.cli.engine",
         install="Install an engine into this Python.",
     ),
+    CommandGroup(
+        "completion",
+        "Completion of commands and flags for your shell.",
+        (
+            Verb(
+                "",
+                "Print the script that completes commands and flags: bash, zsh or fish.",
+                "mlpstorage.cli.completion.options:CompletionOptions",
+                "mlpstorage.cli.completion.commands:completion",
+            ),
+        ),
+    ),
 )
 GROUPS: tuple[CommandGroup, ...] = (*KINDS, *UTILITIES)
 

@@ -1,0 +1,1 @@
+"""`mlpstorage completion`: what a shell needs to complete our commands and flags."""
