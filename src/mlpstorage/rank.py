@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError, MlpstorageError
 from mlpstorage.core.events import Progress, RankFailed, RankResult, RankStarted
 from mlpstorage.engine.comm import MpiComm, PeerLostError, PipeComm, SoloComm, host_name
+from mlpstorage.launch.network import use_network
 from mlpstorage.launch.tether import die_with_parent, tie_to_parent
 from mlpstorage.launch.wire import PEER_LOST, LocalSeat, RankSpec, encode_event
 
@@ -120,6 +121,7 @@ def _join(place: Place) -> tuple[Comm, RankSpec]:
             for fd in channel:
                 os.set_inheritable(fd, False)
         return PipeComm(place.rank, spec.size, place.seat.channels), spec
+    use_network(os.environ)
     comm = MpiComm()
     check_world(comm.size, place.launcher_size)
     spec = comm.broadcast(_read_spec("mpi") if comm.rank == 0 else None)

@@ -60,7 +60,7 @@ def test_open_mpi_4_line() -> None:
     assert line(Family.OPEN_MPI_4) == [
         *("/bin/mpirun", "-n", "4", "--host", "h1:2,h2:2", "--bind-to", "none"),
         *("--mca", "plm_rsh_args", SSH),
-        *("-x", "MLPSTORAGE_A", "-x", "MLPSTORAGE_B", "python", "-m", "x"),
+        *("-x", "MLPSTORAGE_A", "-x", "MLPSTORAGE_B", "-wdir", "/", "python", "-m", "x"),
     ]
 
 
@@ -75,7 +75,7 @@ def test_mpich_line() -> None:
     """MPICH gets slots per host and one list of variables."""
     assert line(Family.MPICH) == [
         *("/bin/mpirun", "-n", "4", "-hosts", "h1:2,h2:2", "-bind-to", "none"),
-        *("-genvlist", "MLPSTORAGE_A,MLPSTORAGE_B", "python", "-m", "x"),
+        *("-genvlist", "MLPSTORAGE_A,MLPSTORAGE_B", "-wdir", "/", "python", "-m", "x"),
     ]
 
 
@@ -109,7 +109,7 @@ def test_hosts_keep_their_slots() -> None:
         options=MpiOptions(),
         program=["p"],
     )
-    assert words == ["m", "-n", "4", "-hosts", "a:3,b:1", "-bind-to", "none", "p"]
+    assert words == ["m", "-n", "4", "-hosts", "a:3,b:1", "-bind-to", "none", "-wdir", "/", "p"]
 
 
 def test_root_needs_the_flag_with_open_mpi_only() -> None:

@@ -57,6 +57,9 @@ class LaunchOptions(ClusterOptions):
         group=HOW,
         dashes=True,
     )
+    mpi_network: str = opt(
+        "", "Network that MPI uses where hosts have several, such as 10.0.0.0/24.", group=HOW
+    )
     oversubscribe: bool = opt(False, "Allow more ranks than cores or slots (Open MPI).", group=HOW)
     allow_run_as_root: bool = opt(False, "Allow Open MPI to run as root.", group=HOW)
     time_limit: str = opt(

@@ -18,6 +18,7 @@ from mlpstorage.kinds.measurement import Safeguards
 from mlpstorage.launch.dialects import MpiOptions
 from mlpstorage.launch.local import LocalLauncher
 from mlpstorage.launch.mpi import MpiLauncher
+from mlpstorage.launch.network import checked_network
 from mlpstorage.preflight.needs import Needs
 from mlpstorage.watch.sampler import SHORTEST_INTERVAL_SECONDS
 
@@ -77,6 +78,7 @@ def _mpi_options(options: LaunchOptions) -> MpiOptions:
         mpi_bin=options.mpi_bin or "mpirun",
         oversubscribe=options.oversubscribe,
         allow_run_as_root=options.allow_run_as_root,
+        network=checked_network(options.mpi_network),
         params=params,
     )
 

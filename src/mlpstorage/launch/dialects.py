@@ -47,11 +47,15 @@ class Dialect:
 
 @dataclass(frozen=True)
 class MpiOptions:
-    """What the user says about MPI; `params` are words that go to the launcher as they are."""
+    """What the user says about MPI; `params` are words that go to the launcher as they are.
+
+    `network` is the IPv4 network through which ranks talk, in CIDR notation; empty for any.
+    """
 
     mpi_bin: str = "mpirun"
     oversubscribe: bool = False
     allow_run_as_root: bool = False
+    network: str = ""
     params: tuple[str, ...] = ()
 
 
@@ -96,11 +100,13 @@ def command_line(
     options: MpiOptions,
     program: Sequence[str],
     variables: Sequence[str] = (),
+    on_network: bool = False,
 ) -> list[str]:
     """The words that start `size` ranks of the program on the hosts.
 
     `variables` are names of environment variables that all ranks get; their values are taken from
-    the launcher's environment, so that none shows in a list of processes.
+    the launcher's environment, so that none shows in a list of processes. `on_network` says that
+    this host itself has an address in the network of the options.
 
     Raises:
         UsageError: the ranks cannot be spread over the hosts.
@@ -115,6 +121,10 @@ def command_line(
         launcher,
         *("-n", str(size)),
         *words(dialect.family, slots, hosts, options, variables),
+        *_network_words(dialect.family, options.network, of_launcher=on_network),
+        # Not the user's directory: it need not be there on every host (MPICH then fails), and the
+        # files in it could pass for modules of Python.
+        *("-wdir", "/"),
         *options.params,
         *program,
     ]
@@ -141,17 +151,28 @@ def _open_mpi(
     return words
 
 
+def _network_words(family: Family, network: str, *, of_launcher: bool) -> list[str]:
+    """The network of the ranks; and of the launcher's own talk, if it has a way into it."""
+    if not network or not family.is_open_mpi:
+        return []
+    words = ["--mca", "btl_tcp_if_include", network]
+    if not of_launcher:
+        return words
+    if family is Family.OPEN_MPI_5:
+        return [*words, "--prtemca", "prte_if_include", network]
+    return [*words, "--mca", "oob_tcp_if_include", network]
+
+
 def _hydra(
     family: Family,
     slots: str,
     hosts: Sequence[Host],  # noqa: ARG001 - both families are called alike
-    options: MpiOptions,  # noqa: ARG001 - Hydra needs neither flag
+    options: MpiOptions,  # noqa: ARG001 - no flags are needed; each rank finds the network's interface
     variables: Sequence[str],
 ) -> list[str]:
     words = ["-hosts", slots]
     words += ["-genv", "I_MPI_PIN", "0"] if family is Family.INTEL else ["-bind-to", "none"]
-    words += ["-genvlist", ",".join(variables)] if variables else []
-    return words
+    return [*words, "-genvlist", ",".join(variables)] if variables else words
 
 
 def root_error(dialect: Dialect, options: MpiOptions) -> ConfigurationError | None:

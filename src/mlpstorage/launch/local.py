@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 # How long the loop waits for the cause after a rank has said that it lost another one.
 _CAUSE_SECONDS = 2.0
-_SPARE_FDS = 64
 
 
 class LocalLauncher:
@@ -88,7 +86,7 @@ class _LocalRun:
     def start(self) -> None:
         """Start every rank; rank 0 last, because it holds a pipe pair to each of the others."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        _make_room_for_fds(3 * self._job.size + _SPARE_FDS)
+        process.make_room_for_fds(3 * self._job.size)
         centre: list[tuple[int, int]] = []
         try:
             for number in range(1, self._job.size):
@@ -198,16 +196,3 @@ class _LocalRun:
             self._on_event(
                 Note(f"process {pid} hangs in the kernel and cannot be killed yet", "warning")
             )
-
-
-def _make_room_for_fds(count: int) -> None:
-    """Raise the soft limit of open files as far as needed and allowed; ranks inherit it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= count:
-        return
-    if hard != resource.RLIM_INFINITY and hard < count:
-        raise ConfigurationError(
-            f"this process may open {hard} files, but its ranks need {count}",
-            fix="raise the limit (ulimit -n), or start fewer ranks per host",
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

@@ -1,12 +1,14 @@
 """Ranks on many hosts, by mpirun or mpiexec.
 
 A launcher's exit code is not trusted alone: some versions exit 0 after a host died. Success is exit
-code 0 and a result from every rank. A launcher that hangs is ended.
+code 0 and a result from every rank. A launcher that hangs is ended; that a host is dead is known
+from its lifeline, whatever the launcher thinks of it.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlpstorage.core.cluster import spread
 from mlpstorage.core.errors import (
     BenchmarkError,
     ConfigurationError,
@@ -26,7 +29,11 @@ from mlpstorage.core.events import Note, RankFailed, RankResult, RankStarted
 from mlpstorage.launch import process, tether, wire
 from mlpstorage.launch.dialects import MpiOptions, command_line, dialect_of, root_error
 from mlpstorage.launch.failures import died, error_of, quote_log, signal_name
+from mlpstorage.launch.guard import RUN_MARK
+from mlpstorage.launch.lifelines import Lifelines
+from mlpstorage.launch.losses import host_error, placement_note
 from mlpstorage.launch.mpi_obituary import victim_of
+from mlpstorage.launch.network import NETWORK, is_on
 from mlpstorage.launch.pump import Deadline, Interrupts, LineStream, pump
 
 if TYPE_CHECKING:
@@ -41,10 +48,21 @@ if TYPE_CHECKING:
 _OURS = "MLPSTORAGE_"
 _RANK = ("-m", "mlpstorage.rank")
 # How long a launcher may live on after a rank has failed, or after the last result.
-_AFTER_FAILURE_SECONDS = 10.0
+_AFTER_FAILURE_SECONDS = 5.0
 _AFTER_RESULTS_SECONDS = 60.0
+# How long all ranks may take to find each other; more where there are many.
+_START_SECONDS = 300.0
+_START_SECONDS_EACH = 0.5
+# How long hosts have to say that nothing is left of the run; after a failure, longer than it takes
+# to be sure of a host whose connection was lost just now.
+_CLEARED_SECONDS = 4.0
+_VERDICT_SECONDS = 9.0
+# A launcher that has lost a host seldom ends by itself.
+_GRACE_AFTER_LOSS_SECONDS = 1.0
 _VERSION_SECONDS = 30.0
 _OR_ANOTHER = ", or another rank just before it"
+_TRY_ALONE = "try it alone: mpirun --host HOST hostname; mlpstorage doctor checks the rest"
+_OR_NETWORK = "; if the hosts have several networks, name one that all share with --mpi-network"
 _HYDRA_KILLS = (
     "the launcher kills all other ranks when one is killed, and may name one of those; "
     "the kernel's log of each host tells"
@@ -111,7 +129,7 @@ def plan_command(
     refusal = root_error(dialect, options) if os.geteuid() == 0 and not allowed else None
     if refusal is not None:
         raise refusal
-    ours = sorted(name for name in environ if name.startswith(_OURS) and name != wire.LOCAL_RANK)
+    on_network = bool(options.network) and is_on(options.network)
     return command_line(
         dialect,
         launcher,
@@ -119,7 +137,8 @@ def plan_command(
         hosts=hosts,
         options=options,
         program=[sys.executable, *_RANK],
-        variables=ours,
+        variables=sorted(name for name in environ if name.startswith(_OURS)),
+        on_network=on_network,
     )
 
 
@@ -148,10 +167,12 @@ class MpiLauncher:
 
     def run(self, job: RankJob, on_event: Callable[[Event], None]) -> list[RankResult]:
         """See `mlpstorage.launch.Launcher.run`."""
-        environ = {name: text for name, text in os.environ.items() if name != wire.LOCAL_RANK}
+        mark = secrets.token_hex(16)
+        environ = self._environ(mark)
         command = plan_command(self._options, self._hosts, job.size, environ)
-        run = _MpiRun(job, on_event)
+        used = [h for h, n in zip(self._hosts, spread(job.size, self._hosts), strict=True) if n]
         with Interrupts() as interrupts:
+            run = _MpiRun(job, on_event, used, Lifelines(used, mark))
             try:
                 stream = run.start(command, environ)
                 deadline = Deadline(self._time_limit_seconds)
@@ -162,13 +183,32 @@ class MpiLauncher:
                 run.end(self._grace_seconds)
         return run.results()
 
+    def _environ(self, mark: str) -> dict[str, str]:
+        """The launcher's environment; what begins with our name is for the ranks."""
+        ours = {RUN_MARK: mark}
+        if self._options.network:
+            ours[NETWORK] = self._options.network
+        left_out = (wire.LOCAL_RANK, NETWORK)
+        others = {name: text for name, text in os.environ.items() if name not in left_out}
+        # The last variable must not be ours: Hydra 5.0.2 forgets it when it is in -genvlist.
+        others["PATH"] = others.pop("PATH", os.defpath)
+        return {**ours, **others}
+
 
 class _MpiRun:
     """One run of a launcher, and what its ranks have said."""
 
-    def __init__(self, job: RankJob, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        job: RankJob,
+        on_event: Callable[[Event], None],
+        hosts: Sequence[Host],
+        lifelines: Lifelines,
+    ) -> None:
         self._job = job
         self._on_event = on_event
+        self._hosts = hosts
+        self._lifelines = lifelines
         self._name = "mpirun"
         self._out = job.run_dir / "ranks" / "mpirun.out"
         self._log = job.run_dir / "ranks" / "mpirun.log"
@@ -179,6 +219,7 @@ class _MpiRun:
         self._failures: list[RankFailed] = []
         self._returncode: int | None = None
         self._must_end_by: float | None = None
+        self._must_start_by = float("inf")
 
     def start(self, command: Sequence[str], environ: Mapping[str, str]) -> LineStream:
         """Start the launcher with the job on its standard input."""
@@ -195,6 +236,9 @@ class _MpiRun:
             self._child = process.start(
                 [sys.executable, "-I", "-S", *tie, *command], stdin=stdin, stderr=stderr, env=env
             )
+        self._must_start_by = (
+            time.monotonic() + _START_SECONDS + _START_SECONDS_EACH * self._job.size
+        )
         self._stream = LineStream(self._child.output, self._take)
         return self._stream
 
@@ -206,6 +250,8 @@ class _MpiRun:
             return
         if isinstance(event, RankStarted):
             self._started[event.rank] = event
+            if len(self._started) == self._job.size:
+                self._all_started()
         elif isinstance(event, RankResult):
             self._results[event.rank] = event
             if len(self._results) == self._job.size:
@@ -215,30 +261,53 @@ class _MpiRun:
             self._must_end_within(_AFTER_FAILURE_SECONDS)
         self._on_event(event)
 
+    def _all_started(self) -> None:
+        self._must_start_by = float("inf")
+        self._lifelines.ranks_run()
+        note = placement_note(self._hosts, self._job.size, self._started.values())
+        if note is not None:
+            self._on_event(note)
+
     def _must_end_within(self, seconds: float) -> None:
         if self._must_end_by is None:
             self._must_end_by = time.monotonic() + seconds
 
     def finished(self, _: bool) -> bool:
-        """Whether the launcher has ended, or hangs."""
+        """Whether the launcher has ended, or hangs, or has lost a host."""
         if self._child is None or self._stream is None:
             return True
+        self._tell_notices()
         self._returncode = self._child.poll()
         if self._returncode is not None:
             self._stream.drain()
             return True
-        return self._must_end_by is not None and time.monotonic() > self._must_end_by
+        now = time.monotonic()
+        late = self._must_end_by is not None and now > self._must_end_by
+        return late or now > self._must_start_by or bool(self._lifelines.lost)
 
     def end(self, grace_seconds: float) -> None:
-        """Leave nothing behind."""
-        if self._child is None:
-            return
-        survivors = process.end_all([self._child], grace_seconds=grace_seconds)
-        self._child.close()
+        """Leave nothing behind, on no host that can be reached."""
+        lost = bool(self._lifelines.lost)
+        survivors: list[int] = []
+        if self._child is not None:
+            grace = min(grace_seconds, _GRACE_AFTER_LOSS_SECONDS) if lost else grace_seconds
+            survivors = process.end_all([self._child], grace_seconds=grace)
+            self._child.close()
+        self._lifelines.close(_CLEARED_SECONDS if lost or self._complete else _VERDICT_SECONDS)
+        self._tell_notices()
         if survivors:
             self._on_event(
                 Note(f"{self._name} hangs in the kernel and cannot be killed", "warning")
             )
+
+    def _tell_notices(self) -> None:
+        for text in self._lifelines.notices():
+            self._on_event(Note(text, "warning"))
+
+    @property
+    def _complete(self) -> bool:
+        """Whether every rank has given its result and the launcher is content."""
+        return not self._failures and self._returncode == 0 and len(self._results) == self._job.size
 
     def results(self) -> list[RankResult]:
         """Every rank's result, if the launcher exited 0 and none is missing.
@@ -246,11 +315,16 @@ class _MpiRun:
         Raises:
             MlpstorageError: the failure of a rank, or of the launcher.
         """
-        missing = [rank for rank in range(self._job.size) if rank not in self._results]
+        if self._complete:
+            return [self._results[rank] for rank in range(self._job.size)]
+        # A host that died explains whatever else has happened: ranks that lost their peers there, a
+        # launcher that killed the others, or one that exited 0.
+        lost = self._lifelines.lost
+        if lost:
+            raise host_error(lost, self._hosts, self._started.values(), self._log)
         if self._failures:
             raise error_of(self._failures[0], self._log)
-        if self._returncode == 0 and not missing:
-            return [self._results[rank] for rank in range(self._job.size)]
+        missing = [rank for rank in range(self._job.size) if rank not in self._results]
         raise self._launcher_error(missing)
 
     def _launcher_error(self, missing: Sequence[int]) -> MlpstorageError:
@@ -262,6 +336,12 @@ class _MpiRun:
             self._on_event(event)
             return error_of(event, self._log)
         why = quote_log(self._log)
+        if self._returncode is None and len(self._started) < self._job.size:
+            return ConfigurationError(
+                f"the ranks did not find each other in time; {self._name} was ended",
+                why=why,
+                fix="if the hosts have several networks, name the one to use with --mpi-network",
+            )
         if self._returncode is None:
             what = f"{self._name} did not end after the last rank had given its result"
         elif self._returncode == 0:
@@ -275,6 +355,6 @@ class _MpiRun:
             return ConfigurationError(
                 f"{what} before any rank had started",
                 why=why,
-                fix="try it alone: mpirun --host HOST hostname; mlpstorage doctor checks the rest",
+                fix=_TRY_ALONE + (_OR_NETWORK if len(self._hosts) > 1 else ""),
             )
         return BenchmarkError(what, why=why)

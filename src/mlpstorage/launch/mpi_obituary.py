@@ -20,12 +20,22 @@ _BY_RANK = re.compile(
 _IMPROPER = re.compile(
     r"process rank (?P<rank>\d+) with PID \d+ on node (?P<host>\S+) exiting improperly"
 )
-# Hydra draws a box of = around it; a signal's number stands as the exit code.
+# Hydra draws a box of = around it; a signal's number stands as the exit code. With several hosts it
+# does not say that it is one.
 _BY_PID = re.compile(
     r"PID (?P<pid>\d+) RUNNING AT (?P<host>\S+) = EXIT CODE: (?P<code>\d+)"
     r"(?P<rest>.*?exit string: .*?\(signal \d+\))?",
     re.IGNORECASE,
 )
+_DEADLY = {
+    signal.SIGILL,
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGKILL,
+    signal.SIGSEGV,
+    signal.SIGTERM,
+}
 _EXIT_BY_NAME = re.compile(
     r"Process name: \[\S+,(?P<rank>\d+)\] Exit code:\s+(?P<code>\d+)", re.IGNORECASE
 )
@@ -67,7 +77,8 @@ def victim_in(text: str, started: Sequence[RankStarted]) -> Victim | None:
     by_pid = _BY_PID.search(text)
     if by_pid is not None:
         code = int(by_pid["code"])
-        returncode = -code if by_pid["rest"] is not None else code
+        # A rank that fails by itself has said so before it exits.
+        returncode = -code if by_pid["rest"] is not None or code in _DEADLY else code
         return _rank_of_pid(int(by_pid["pid"]), by_pid["host"], returncode, started)
     return None
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
 from typing import IO, TYPE_CHECKING
+
+from mlpstorage.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 # I/O returns. Nobody can wait for that.
 _KILL_SECONDS = 5.0
 _POLL_SECONDS = 0.02
+_SPARE_FDS = 64
 
 
 class Child:
@@ -68,8 +72,8 @@ class Child:
 def start(
     argv: Sequence[str],
     *,
-    stdin: IO[bytes],
-    stderr: IO[bytes],
+    stdin: IO[bytes] | int,
+    stderr: IO[bytes] | int,
     env: Mapping[str, str],
     pass_fds: Sequence[int] = (),
 ) -> Child:
@@ -110,6 +114,24 @@ def _wait(children: list[Child], seconds: float) -> list[Child]:
         time.sleep(_POLL_SECONDS)
         left = [child for child in left if child.poll() is None]
     return left
+
+
+def make_room_for_fds(count: int) -> None:
+    """Raise the soft limit of open files for so many more, if allowed; children inherit it.
+
+    Raises:
+        ConfigurationError: it is not allowed.
+    """
+    count += _SPARE_FDS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise ConfigurationError(
+            f"this process may open {hard} files, but the run needs {count}",
+            fix="raise the limit (ulimit -n), or start fewer ranks per host",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def last_lines(path: Path, count: int = 10, *, most_bytes: int = 8192) -> list[str]:
