@@ -39,9 +39,23 @@ def test_the_printed_commands_run(program: Program) -> None:
     assert on_disk == sized.json["total_disk_bytes"]
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
-@pytest.mark.parametrize(("fmt", "per_file"), [("npz", 1), ("tfrecord", 1), ("tfrecord", 10)])
-@pytest.mark.parametrize("launch", ["local", "mpi"])
+@pytest.mark.parametrize(
+    ("fmt", "per_file", "ranks", "launch"),
+    [
+        *(
+            (fmt, per_file, ranks, launch)
+            for fmt, per_file in [("npz", 1), ("tfrecord", 1), ("tfrecord", 10)]
+            for ranks in (1, 3)
+            for launch in ("local", "mpi")
+        ),
+        ("npz", 10, 3, "local"),
+        ("npy", 10, 1, "local"),
+        ("hdf5", 10, 1, "local"),
+        ("csv", 10, 1, "local"),
+        ("jpeg", 1, 1, "local"),
+        ("png", 1, 1, "local"),
+    ],
+)
 def test_every_byte_is_read_once_per_epoch(
     program: Program,
     request: pytest.FixtureRequest,

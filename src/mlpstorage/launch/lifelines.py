@@ -79,9 +79,13 @@ class Lifelines:
     Args:
         hosts: Where ranks run.
         mark: What the run's processes carry in their environment as `guard.RUN_MARK`.
+
+    Raises:
+        ConfigurationError: so many connections cannot be open.
     """
 
     def __init__(self, hosts: Sequence[Host], mark: str) -> None:
+        make_room_for_fds(_FDS_EACH * (1 + len(hosts)))
         self._lines = [Lifeline("this host", mark, partial(_here_command, mark), is_remote=False)]
         for seat, host in enumerate(hosts):
             if not is_here(host):
@@ -93,7 +97,6 @@ class Lifelines:
         self._ranks_run = threading.Event()
         self._patience_seconds = 0.0
         self._thread = threading.Thread(target=self._serve, name="lifelines", daemon=True)
-        make_room_for_fds(_FDS_EACH * len(self._lines))
         self._thread.start()
 
     @property

@@ -188,7 +188,7 @@ class MpiLauncher:
         ours = {RUN_MARK: mark}
         if self._options.network:
             ours[NETWORK] = self._options.network
-        left_out = (wire.LOCAL_RANK, NETWORK)
+        left_out = (wire.LOCAL_RANK, NETWORK, RUN_MARK)
         others = {name: text for name, text in os.environ.items() if name not in left_out}
         # The last variable must not be ours: Hydra 5.0.2 forgets it when it is in -genvlist.
         others["PATH"] = others.pop("PATH", os.defpath)

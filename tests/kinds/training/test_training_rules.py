@@ -18,6 +18,7 @@ from mlpstorage.kinds.training.workload import resolve_workload
 
 UNET3D = resolve_workload("unet3d", "h100").workload
 RESNET50 = resolve_workload("resnet50", "h100").workload
+PREVIEW = resolve_workload("retinanet", "h100").workload
 PLAN = PlanSubject(
     workload=UNET3D,
     overrides={},
@@ -51,6 +52,7 @@ def test_a_good_plan_and_a_good_result_have_no_issue() -> None:
         ({"overrides": {"train.epochs": 1}}, "3.6.3", Category.INVALID),
         ({"overrides": {"reader.prefetch_size": 3}}, "3.6.2", Category.OPEN),
         ({"own_workload": True}, "T.1", Category.OPEN),
+        ({"workload": PREVIEW}, "T.4", Category.OPEN),
     ],
 )
 def test_plan_rules_find_what_breaks_them(
@@ -78,6 +80,13 @@ def test_plan_rules_find_what_breaks_them(
 def test_closed_leaves_its_parameters_free(overrides: dict[str, object]) -> None:
     """The parameters that CLOSED allows raise no issue."""
     assert list(judge(PLAN_RULES, replace(PLAN, overrides=overrides), phase=Phase.PLAN)) == []
+
+
+@pytest.mark.parametrize("accelerator", ["b200", "mi355"])
+def test_published_figures_of_retinanet_stay_closed(accelerator: str) -> None:
+    """Only the accelerators with preview figures leave CLOSED; the published ones do not."""
+    plan = replace(PLAN, workload=resolve_workload("retinanet", accelerator).workload)
+    assert list(judge(PLAN_RULES, plan, phase=Phase.PLAN)) == []
 
 
 def test_direct_reading_is_closed_for_unet3d_only() -> None:

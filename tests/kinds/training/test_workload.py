@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import pytest
 
 from mlpstorage.core.errors import ConfigurationError, MlpstorageError, UsageError
-from mlpstorage.kinds.training.workload import packaged_models, resolve_workload
+from mlpstorage.engine.formats import FORMAT_NAMES
+from mlpstorage.kinds.training.workload import Dataset, packaged_models, resolve_workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,10 @@ accelerators:
         ("resnet50", "h100", 400, 0.224, 0.90, "2.0"),
         ("cosmoflow", "a100", 1, 0.00551, 0.70, "2.0"),
         ("cosmoflow", "h100", 1, 0.00350, 0.70, "2.0"),
+        ("retinanet", "b200", 24, 0.04755, 0.85, "3.0"),
+        ("retinanet", "mi355", 32, 0.0634, 0.85, "3.0"),
+        ("retinanet", "h100", 16, 0.180, 0.85, "3.0-preview"),
+        ("retinanet", "a100", 16, 0.210, 0.85, "3.0-preview"),
     ],
 )
 def test_published_figures(
@@ -47,7 +52,24 @@ def test_published_figures(
 
 def test_every_packaged_file_is_whole() -> None:
     """Every accelerator of every packaged file resolves."""
-    assert {"unet3d", "resnet50", "cosmoflow"} <= set(packaged_models())
+    assert {"unet3d", "resnet50", "cosmoflow", "retinanet"} <= set(packaged_models())
+
+
+@pytest.mark.parametrize("accelerator", ["a100", "b200", "h100", "mi355"])
+def test_retinanet_reads_the_same_pictures_on_every_accelerator(accelerator: str) -> None:
+    """Its data set and reading are those of v3.0; how many files there are is worked out."""
+    workload = resolve_workload("retinanet", accelerator).workload
+    assert (workload.dataset.format, workload.record_bytes) == ("jpeg", 322_957)
+    assert workload.dataset.record_length_bytes_stdev == 0
+    assert workload.dataset.num_samples_per_file == 1
+    assert workload.dataset.num_files_train is None
+    assert (workload.reader.read_threads, workload.train.epochs) == (8, 8)
+    assert (workload.reader.file_shuffle, workload.reader.sample_shuffle) == ("seed", "seed")
+
+
+def test_the_formats_of_workloads_are_those_of_the_engine() -> None:
+    """Every format that the engine has can be asked for, and no other."""
+    assert get_args(get_type_hints(Dataset)["format"]) == FORMAT_NAMES
 
 
 def test_parameters_are_the_strongest_layer_and_remembered() -> None:

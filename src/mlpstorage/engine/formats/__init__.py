@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlpstorage.engine.payload import Filler
 
-FORMAT_NAMES = ("npz", "tfrecord")
+FORMAT_NAMES = ("npz", "npy", "tfrecord", "hdf5", "jpeg", "png", "csv")
 
 
 @dataclass(frozen=True)
@@ -101,3 +101,17 @@ def format_of(name: str) -> Format:
         )
     found: Format = importlib.import_module(f"{__name__}.{name}").FORMAT
     return found
+
+
+def require_one_sample(name: str, samples: int) -> None:
+    """Refuse more than one sample per file, for formats whose file is one picture.
+
+    Raises:
+        ConfigurationError: there is more than one.
+    """
+    if samples != 1:
+        raise ConfigurationError(
+            f"a {name} file cannot hold {samples} samples",
+            why=f"a {name} file is one picture, and one picture is one sample",
+            fix="set dataset.num_samples_per_file to 1, or use another dataset.format",
+        )

@@ -1,6 +1,7 @@
 """NPZ as `numpy.savez` writes it: a stored zip with the members x.npy (payload) and y.npy (labels).
 
-x is uint8 of shape (rows, columns, samples), y is int64 zeros of shape (samples,). The bytes are
+x is uint8 of shape (rows, columns, samples), y is int64 zeros of shape (samples,). Of several
+samples x is in Fortran order, so that a sample's bytes stand together in the file. The bytes are
 the same as numpy's own, but streamed, and with a size that is known beforehand. Structures are
 those of PKWARE's APPNOTE 6.3.10; like Python's zipfile, the 64-bit ones are used from 2 GiB on.
 """
@@ -113,16 +114,10 @@ class Npz:
         return sizes
 
     def layout(self, record_bytes: int, samples: int) -> Layout:
-        """The sample axis is the last one: samples are interleaved byte by byte.
-
-        So of several samples none is complete before the array's last row of `samples` bytes.
-        """
+        """Samples stand one after the other."""
         size = int(self.file_bytes(np.asarray(record_bytes, np.int64), samples))
         start = _MEMBER_HEADER_BYTES + _NPY_HEADER_BYTES
-        payload = self.payload_bytes(record_bytes)
-        if samples == 1:
-            return Layout(size, start, payload, 1)
-        return Layout(size, start + (payload - 1) * samples, 1, samples)
+        return Layout(size, start, self.payload_bytes(record_bytes), samples)
 
     def pieces(
         self, record_bytes: int, samples: int, payload: Filler, buffer: memoryview
@@ -133,7 +128,9 @@ class Npz:
         packer = Packer(buffer)
         rows = math.isqrt(record_bytes)
         columns = record_bytes // rows
-        head = _npy_header("|u1", f"({rows}, {columns}, {samples})")
+        # numpy calls an array C-ordered that is in both orders.
+        fortran = samples > 1 and columns > 1
+        head = _npy_header("|u1", f"({rows}, {columns}, {samples})", fortran=fortran)
         x_bytes = rows * columns * samples
         x = _Member(b"x.npy", 0, len(head) + x_bytes, 0)
         yield from packer.put(x.local_header() + head)
@@ -150,9 +147,9 @@ class Npz:
         yield _CRC_OFFSET, memoryview(struct.pack("<I", crc))
 
 
-def _npy_header(dtype: str, shape: str) -> bytes:
+def _npy_header(dtype: str, shape: str, *, fortran: bool = False) -> bytes:
     """The header of NPY format 1.0, padded as numpy pads it."""
-    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
+    text = f"{{'descr': '{dtype}', 'fortran_order': {fortran}, 'shape': {shape}, }}"
     room = _NPY_HEADER_BYTES - 10
     return b"\x93NUMPY\1\0" + struct.pack("<H", room) + text.ljust(room - 1).encode() + b"\n"
 

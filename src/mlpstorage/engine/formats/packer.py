@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     Checksum = Callable[[NDArray[np.uint8], int], int]
 
 
+def _unchecked(_data: NDArray[np.uint8], crc: int) -> int:
+    """No checksum, for formats that have none."""
+    return crc
+
+
 class Packer:
     """Collects bytes and yields (offset, bytes) whenever the buffer is full.
 
@@ -57,7 +62,7 @@ class Packer:
             count -= step
 
     def fill(
-        self, payload: Filler, count: int, checksum: Checksum, crc: int
+        self, payload: Filler, count: int, checksum: Checksum = _unchecked, crc: int = 0
     ) -> Generator[Piece, None, int]:
         """Add the next `count` bytes of a payload; returns `crc` extended over them."""
         while count:

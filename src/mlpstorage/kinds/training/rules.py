@@ -39,6 +39,8 @@ MAX_CLOSED_PREFETCH = 2
 # Bytes that the page cache may deliver: rank borders and re-read tails, not a working set.
 MAX_CACHED_SHARE = 0.05
 MAX_BYTES_DEVIATION = 0.01
+# How the edition of figures ends that were announced, not published.
+PREVIEW = "-preview"
 # What the ranks read besides samples, such as counters of the kernel.
 OWN_READS_BYTES = 1 << 20
 
@@ -156,6 +158,21 @@ def published_workload(plan: PlanSubject) -> Iterator[Issue]:
         )
 
 
+def final_figures(plan: PlanSubject) -> Iterator[Issue]:
+    """T.4: a preview edition's figures are not those of any published benchmark."""
+    edition = plan.workload.edition
+    if edition.endswith(PREVIEW):
+        yield Issue(
+            "T.4",
+            Category.OPEN,
+            f"the figures of {plan.workload.model} on {plan.workload.accelerator} are a preview",
+            parameter="--accelerator-type",
+            expected="figures of a published edition",
+            actual=f"edition {edition}",
+            fix="choose an accelerator whose figures are published: see training configview",
+        )
+
+
 def utilisation(result: ResultSubject) -> Iterator[Issue]:
     """3.3.2: accelerator utilisation reaches the workload's floor."""
     floor = 100 * result.workload.metric.au
@@ -209,6 +226,7 @@ PLAN_RULES: tuple[Rule[PlanSubject], ...] = (
     Rule("3.6.2", "Parameters of the divisions", Phase.PLAN, allowed_parameters),
     Rule("3.6.2", "Ranges of CLOSED parameters", Phase.PLAN, closed_ranges),
     Rule("T.1", "Published workload", Phase.PLAN, published_workload),
+    Rule("T.4", "Preview figures", Phase.PLAN, final_figures),
 )
 RESULT_RULES: tuple[Rule[ResultSubject], ...] = (
     Rule("3.3.2", "Accelerator utilisation", Phase.RESULT, utilisation),

@@ -53,7 +53,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Dataset(_Section, frozen=True):
     """How the samples lie in files; `record_length_bytes` is the mean size of a sample in bytes."""
 
-    format: Literal["npz", "tfrecord"]
+    format: Literal["npz", "npy", "tfrecord", "hdf5", "jpeg", "png", "csv"]
     record_length_bytes: Annotated[float, Meta(ge=1, le=_MOST_RECORD_BYTES)]
     record_length_bytes_stdev: Annotated[float, Meta(ge=0, le=_MOST_RECORD_BYTES)] = 0.0
     record_length_bytes_resize: Annotated[int, Meta(ge=0, le=_MOST_RECORD_BYTES)] = 0
