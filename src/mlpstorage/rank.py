@@ -167,14 +167,25 @@ def _load(name: str) -> Worker:
 
 
 def _emitter(comm: Comm, pipe: EventPipe) -> Callable[[Event], None]:
-    """How the worker reports; under MPI the progress of rank 0 speaks for thousands."""
-    progress = comm.rank == 0 or not isinstance(comm, MpiComm)
+    """How the worker reports; under MPI the progress of rank 0 speaks for thousands.
+
+    It is counted once for every rank: they move in step, or have equal shares.
+    """
+    size = comm.size if isinstance(comm, MpiComm) else 1
 
     def emit(event: Event) -> None:
-        if progress or not isinstance(event, Progress):
+        if isinstance(event, Progress) and size > 1:
+            if comm.rank == 0:
+                pipe.write(_for_all(event, size))
+        else:
             pipe.write(event)
 
     return emit
+
+
+def _for_all(event: Progress, ranks: int) -> Progress:
+    done, total, moved = event.done * ranks, event.total * ranks, event.bytes * ranks
+    return replace(event, done=done, total=total, bytes=moved)
 
 
 def _report_start(comm: Comm, pipe: EventPipe) -> None:

@@ -173,14 +173,16 @@ def addresses(needs: Needs, facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "mpi.addresses",
             f"{', '.join(hosts)} have the same address {address} ({interface})",
-            why="Open MPI takes it for a way between the hosts, and hangs",
-            fix=f"--mpi-params='--mca btl_tcp_if_exclude {interface},lo'",
-            severity=Severity.WARNING,
+            why="Open MPI takes it for a way between the hosts; version 4 then hangs",
+            fix="--mpi-network with the network between the hosts, such as 10.0.0.0/24; or "
+            f"--mpi-params='--mca btl_tcp_if_exclude {interface},lo'",
+            severity=Severity.ERROR if dialect.family is Family.OPEN_MPI_4 else Severity.WARNING,
         )
 
 
 def _interfaces_chosen(needs: Needs) -> bool:
-    return any(_INTERFACES.search(word) for word in (*needs.mpi.params, *os.environ))
+    words = (*needs.mpi.params, *os.environ)
+    return bool(needs.mpi.network) or any(_INTERFACES.search(word) for word in words)
 
 
 def _same_machine(one: HostFacts, other: HostFacts) -> bool:
