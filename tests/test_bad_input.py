@@ -611,7 +611,11 @@ def test_two_generations_do_not_disturb_each_other(program: Program, more: tuple
     first = program.start(*make, "-p", "dataset.num_files_train=3000")
     train = program.home / "data/tiny/train"
     wait_for(lambda: train.exists() and len(list(train.glob("img*"))) > 5)
-    second = program(*make, *SOME, *more)
+    first.send_signal(signal.SIGSTOP)  # or it might be done before the second one looks
+    try:
+        second = program(*make, *SOME, *more)
+    finally:
+        first.send_signal(signal.SIGCONT)
     refused(second, 5, f"process {first.pid} on", "is generating data in")
     assert settle(first)[0] == 0
     assert len(list(train.iterdir())) == 3000
