@@ -6,7 +6,7 @@ holds a whole data set.
 
 from __future__ import annotations
 
-import dataclasses
+import dataclasses  # noqa: F401 (for the examples)
 import errno
 import hashlib
 import io
@@ -20,6 +20,7 @@ import numpy as np
 
 from mlpstorage.core.errors import AccessError, ConfigurationError, NotFoundError
 from mlpstorage.engine.formats import format_of
+from mlpstorage.engine.formats.parquet.schema import Table  # noqa: TC001 (msgspec looks it up)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mlpstorage.engine.formats import Format
+
 MANIFEST_NAME = "mlpstorage-manifest.json"
 SIZES_NAME = "mlpstorage-manifest.sizes.npy"
 # Raise it when the same specification gives other bytes or sizes than before.
 GENERATOR_VERSION = 1
 MOST_FILES = 10**8
+# Who writes data files; another producer's are read as well, but their sizes are their own.
+NATIVE = "native"
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
@@ -48,6 +53,7 @@ class DatasetSpec:
         record_bytes: The mean payload of a sample.
         record_stdev_bytes: The standard deviation of the payload from file to file.
         seed: Decides sizes and payload.
+        table: The schema of Parquet files, and of nothing else.
 
     Raises:
         ConfigurationError: a value is out of its range, or the format is unknown.
@@ -61,9 +67,10 @@ class DatasetSpec:
     record_bytes: int
     record_stdev_bytes: float
     seed: int
+    table: Table | None = None
 
     def __post_init__(self) -> None:
-        format_of(self.format)
+        format_of(self.format, self.table)
         lowest = {
             "num_files": 1, "num_subfolders": 0, "samples_per_file": 1, "record_bytes": 1,
             "record_stdev_bytes": 0, "seed": 0,
@@ -86,6 +93,11 @@ class DatasetSpec:
                 why="the square of a normal variable deviates by at most sqrt(2) times its mean",
                 fix=f"give it a value of at most {most:.0f}",
             )
+
+    @property
+    def file_format(self) -> Format:
+        """What knows how these files are laid out."""
+        return format_of(self.format, self.table)
 
     def sample_bytes(self) -> NDArray[np.int64]:
         """The payload of one sample of every file: int64 of shape (num_files,), at least 1.
@@ -114,8 +126,22 @@ class DatasetSpec:
         return np.maximum(np.rint(side * side), 1).astype(np.int64)
 
     def file_bytes(self) -> NDArray[np.int64]:
-        """The exact size of every file: int64 of shape (num_files,)."""
-        return format_of(self.format).file_bytes(self.sample_bytes(), self.samples_per_file)
+        """The size of every data file, or its upper bound: int64 of shape (num_files,)."""
+        return self.file_format.file_bytes(self.sample_bytes(), self.samples_per_file)
+
+    def companion_bytes(self) -> int:
+        """What the side files of one data file take; the same for every file."""
+        samples = self.samples_per_file
+        return sum(companion.file_bytes(samples) for companion in self.file_format.companions)
+
+    def total_bytes(self, sizes: NDArray[np.int64]) -> int:
+        """What data files of these sizes take together with their companions.
+
+        >>> spec = DatasetSpec("m", "indexed_binary", 2, 0, 10, 100, 0.0, seed=10)
+        >>> spec.total_bytes(spec.file_bytes())
+        2320
+        """
+        return int(sizes.sum()) + len(sizes) * self.companion_bytes()
 
     def relative_path(self, index: int) -> str:
         """Where file `index` (from 0) lies in the data folder; DLIO's names.
@@ -132,7 +158,7 @@ class DatasetSpec:
         What all names have in common is made once: a name then costs a tenth of a microsecond.
         """
         digits = len(str(self.num_files))
-        extension = format_of(self.format).extension
+        extension = self.file_format.extension
         name = f"img_%0{digits}d_of_{self.num_files}.{extension}"
         start, folders = root.replace("%", "%%") + "/train/", self.num_subfolders
         if folders <= 1:
@@ -151,7 +177,7 @@ class DatasetSpec:
         return f"train/{index % self.num_subfolders:0{digits}d}"
 
 
-class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A `DatasetSpec` as it stands in a file."""
 
     model: str
@@ -162,11 +188,12 @@ class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     record_bytes: int
     record_stdev_bytes: float
     seed: int
+    table: Table | None = None
 
     @classmethod
     def of(cls, spec: DatasetSpec) -> SpecRecord:
         """The record of a spec; equal specs have equal records, byte for byte in JSON."""
-        values = dataclasses.asdict(spec)
+        values = dict(vars(spec))
         values["record_stdev_bytes"] = float(spec.record_stdev_bytes)
         return cls(**values)
 
@@ -181,13 +208,14 @@ class _Versioned(msgspec.Struct, frozen=True):
     generator_version: int
 
 
-class _ManifestRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _ManifestRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     generator_version: int
     created: str
     spec: SpecRecord
     file_bytes: int | None
     total_bytes: int
     digest: str
+    producer: str = NATIVE
 
 
 # Two manifests are the same if their digests are; comparing arrays would give an array.
@@ -197,11 +225,12 @@ class Manifest:
 
     Args:
         spec: What was generated.
-        file_bytes: The size of every file: int64 of shape (num_files,), read-only.
-        total_bytes: Their sum.
+        file_bytes: The size of every data file: int64 of shape (num_files,), read-only.
+        total_bytes: Their sum, and what their companions take.
         created: When the data set was finished, ISO 8601.
         generator_version: Which generator wrote it.
         digest: SHA-256 over the spec, the generator's version and the sizes, in hexadecimal.
+        producer: Who wrote the data files.
     """
 
     spec: DatasetSpec
@@ -210,14 +239,30 @@ class Manifest:
     created: str
     generator_version: int
     digest: str
+    producer: str = NATIVE
 
     @classmethod
-    def of(cls, spec: DatasetSpec, created: str) -> Manifest:
-        """The manifest that a complete data set of this spec has."""
-        sizes = spec.file_bytes()
+    def of(
+        cls,
+        spec: DatasetSpec,
+        created: str,
+        found: NDArray[np.int64] | None = None,
+        *,
+        producer: str = NATIVE,
+    ) -> Manifest:
+        """The manifest that a complete data set of this spec has.
+
+        Args:
+            spec: What was generated.
+            created: See the class.
+            found: The sizes that the data files have, where the format does not know them exactly.
+            producer: See the class.
+        """
+        sizes = spec.file_bytes() if found is None else found
         sizes.flags.writeable = False
         digest = _digest(SpecRecord.of(spec), GENERATOR_VERSION, sizes)
-        return cls(spec, sizes, int(sizes.sum()), created, GENERATOR_VERSION, digest)
+        total = spec.total_bytes(sizes)
+        return cls(spec, sizes, total, created, GENERATOR_VERSION, digest, producer)
 
     def save(self, folder: Path) -> None:
         """Write it into the data folder, whole or not at all: the sizes first, the JSON last."""
@@ -226,7 +271,7 @@ class Manifest:
             write_whole(folder / SIZES_NAME, _npy(self.file_bytes))
         record = _ManifestRecord(
             self.generator_version, self.created, SpecRecord.of(self.spec), uniform,
-            self.total_bytes, self.digest,
+            self.total_bytes, self.digest, self.producer,
         )  # fmt: skip
         write_whole(folder / MANIFEST_NAME, encode(record))
 
@@ -253,11 +298,12 @@ class Manifest:
         spec = record.spec.spec()
         sizes = _sizes_of(record, folder)
         digest = _digest(record.spec, record.generator_version, sizes)
-        if digest != record.digest or int(sizes.sum()) != record.total_bytes:
+        if digest != record.digest or spec.total_bytes(sizes) != record.total_bytes:
             raise _corrupt(path, "its digest does not match its contents")
         return cls(
-            spec, sizes, record.total_bytes, record.created, record.generator_version, digest
-        )
+            spec, sizes, record.total_bytes, record.created, record.generator_version, digest,
+            record.producer,
+        )  # fmt: skip
 
 
 def encode(record: msgspec.Struct) -> bytes:

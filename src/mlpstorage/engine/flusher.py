@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A file whose bytes are all written: an open descriptor, its temporary and its final path."""
+    """A file whose bytes are all written: an open descriptor, its temporary and its final path.
+
+    `companions` are made durable and get their names before it, in this order.
+    """
 
     descriptor: int
     temporary: Path
     path: Path
+    companions: tuple[WrittenFile, ...] = ()
+
+    def discard(self) -> None:
+        """Close and remove it and its companions, as nothing will come of them."""
+        for file in (*self.companions, self):
+            os.close(file.descriptor)
+            file.temporary.unlink(missing_ok=True)
 
 
 class Flusher:
@@ -81,6 +91,12 @@ class Flusher:
 
 def _settle(written: WrittenFile) -> None:
     """Make one file durable under its final name, or remove it and raise OSError."""
+    for number, companion in enumerate(written.companions):
+        try:
+            _settle(companion)
+        except OSError:  # noqa: PERF203 (a companion takes milliseconds)
+            replace(written, companions=written.companions[number + 1 :]).discard()
+            raise
     try:
         try:
             os.fsync(written.descriptor)

@@ -1,18 +1,19 @@
 """What one rank does to generate its share of a data set, resumable and safe against a crash.
 
 A file is written under a temporary name, made durable, then renamed: a file with its final name and
-its exact size is whole. See `mlpstorage.engine.generation` for what comes before and after.
+its exact size is whole, and so are its companions, which come before it. See
+`mlpstorage.engine.generation` for what comes before and after.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlpstorage.engine.flusher import Flusher, WrittenFile
-from mlpstorage.engine.formats import format_of
 from mlpstorage.engine.generation import require_begun, storage_errors
 from mlpstorage.engine.payload import Payload
 from mlpstorage.engine.writeback import start_writeback
@@ -101,7 +102,7 @@ class _Share:
         self._report = on_progress
         self._period = progress_seconds
         self._reported = time.perf_counter()
-        self._format = format_of(spec.format)
+        self._format = spec.file_format
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._written = self._kept = self._bytes_written = self._bytes_kept = 0
 
@@ -111,9 +112,10 @@ class _Share:
         with Flusher(threads=flushers, queued=flushers) as flusher:
             for index in self._indexes:
                 path = self._folder / self._spec.relative_path(index)
-                if _has_size(path, int(sizes[index])):
+                kept = self._whole_bytes(path, int(sizes[index]))
+                if kept is not None:
                     self._kept += 1
-                    self._bytes_kept += int(sizes[index])
+                    self._bytes_kept += kept
                 else:
                     flusher.submit(self._write(index, path, int(records[index])))
                     self._written += 1
@@ -126,14 +128,45 @@ class _Share:
             time.perf_counter() - start, flusher.stalled_seconds,
         )  # fmt: skip
 
+    def _whole_bytes(self, path: Path, size: int) -> int | None:
+        """The bytes of a file and its companions if they are all whole.
+
+        Where sizes are not exact, a file that has its final name is: whatever an earlier data set
+        left there, `begin_generation` has removed.
+        """
+        found = _size_of(path)
+        if found is None or (found != size and self._format.exact_sizes):
+            return None
+        for companion in self._format.companions:
+            wanted = companion.file_bytes(self._spec.samples_per_file)
+            if _size_of(path.with_name(companion.name_of(path.name))) != wanted:
+                return None
+            found += wanted
+        return found
+
     def _write(self, index: int, path: Path, record_bytes: int) -> WrittenFile:
+        samples, buffer = self._spec.samples_per_file, self._buffer
+        companions: list[WrittenFile] = []
+        try:
+            for companion in self._format.companions:
+                pieces = companion.pieces(record_bytes, samples, buffer)
+                beside = path.with_name(companion.name_of(path.name))
+                companions.append(self._make(beside, pieces))
+            payload = Payload(self._spec.seed, index)
+            pieces = self._format.pieces(record_bytes, samples, payload, buffer)
+            return self._make(path, pieces, tuple(companions))
+        except BaseException:
+            for made in companions:
+                made.discard()
+            raise
+
+    def _make(
+        self,
+        path: Path,
+        pieces: Iterator[tuple[int, memoryview]],
+        companions: tuple[WrittenFile, ...] = (),
+    ) -> WrittenFile:
         temporary = path.with_name(f".{path.name}.part")
-        pieces = self._format.pieces(
-            record_bytes,
-            self._spec.samples_per_file,
-            Payload(self._spec.seed, index),
-            self._buffer,
-        )
         with storage_errors(self._folder, path):
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             try:
@@ -142,7 +175,7 @@ class _Share:
                 os.close(descriptor)
                 temporary.unlink(missing_ok=True)
                 raise
-        return WrittenFile(descriptor, temporary, path)
+        return WrittenFile(descriptor, temporary, path, companions)
 
     def _write_pieces(self, descriptor: int, pieces: Iterator[tuple[int, memoryview]]) -> None:
         size = started = 0
@@ -167,11 +200,13 @@ class _Share:
             self._report(done, len(self._indexes), self._bytes_written + self._bytes_kept)
 
 
-def _has_size(path: Path, size: int) -> bool:
+def _size_of(path: Path) -> int | None:
+    """The size of a regular file, None if there is none."""
     try:
-        return path.stat(follow_symlinks=False).st_size == size
+        status = path.stat(follow_symlinks=False)
     except FileNotFoundError:
-        return False
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _raise(flusher: Flusher, folder: Path) -> None:

@@ -25,6 +25,7 @@ from mlpstorage.core.errors import (
 from mlpstorage.core.units import format_bytes
 from mlpstorage.engine.dataset import (
     MANIFEST_NAME,
+    NATIVE,
     SIZES_NAME,
     Manifest,
     SpecRecord,
@@ -33,6 +34,7 @@ from mlpstorage.engine.dataset import (
     sync_folder,
     write_whole,
 )
+from mlpstorage.engine.formats import COMPANION_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +45,11 @@ if TYPE_CHECKING:
     from mlpstorage.engine.dataset import DatasetSpec
 
 BEGUN_NAME = "mlpstorage-datagen.json"
-_DATA_FILE = re.compile(r"img_(?P<index>\d+)_of_\d+\.\w+")
-_PART_FILE = re.compile(r"\.img_\d+_of_\d+\.\w+\.part")
+# In the place of a file's size: none is there, and any will do.
+_ABSENT = _ANY = -1
+_COMPANION = "|".join(map(re.escape, COMPANION_SUFFIXES))
+_DATA_FILE = re.compile(rf"img_(?P<index>\d+)_of_\d+\.\w+(?P<companion>{_COMPANION}|)")
+_PART_FILE = re.compile(rf"\.img_\d+_of_\d+\.\w+(?:{_COMPANION}|)\.part")
 
 
 def begin_generation(spec: DatasetSpec, folder: Path, *, force: bool = False) -> bool:
@@ -62,15 +67,22 @@ def begin_generation(spec: DatasetSpec, folder: Path, *, force: bool = False) ->
             (folder / name).mkdir(parents=True, exist_ok=True)
         if force:
             _clear(folder)
-        else:
-            _refuse_other(spec, folder)
+        held = None if force else _held(spec, folder)
         _remove_parts(folder)
-        sizes = spec.file_bytes()
-        present = _present(spec, sizes, folder)
-        if present.all() and (folder / MANIFEST_NAME).exists():
+        found = _found(spec, folder)
+        present = _agree(found, _wanted(spec, held))
+        if present.all() and held is not None:
             (folder / BEGUN_NAME).unlink(missing_ok=True)
             return True
-        _require_space(folder, int(sizes[~present].sum()), int((~present).sum()))
+        missing = int((~present).sum())
+        _require_space(
+            folder,
+            spec.total_bytes(spec.file_bytes()[~present]),
+            missing * (1 + len(spec.file_format.companions)),
+        )
+        # Where sizes are not exact, only the manifest tells that these are not whole.
+        for index in np.flatnonzero((found >= 0) & ~present):
+            (folder / spec.relative_path(int(index))).unlink()
         write_whole(folder / BEGUN_NAME, encode(SpecRecord.of(spec)))
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
     return False
@@ -105,16 +117,61 @@ def finish_generation(spec: DatasetSpec, folder: Path, created: str) -> Manifest
         BenchmarkError: a file is missing or has another size.
         AccessError: the folder cannot be written.
     """
-    manifest = Manifest.of(spec, created)
     with storage_errors(folder):
-        present = _present(spec, manifest.file_bytes, folder)
-        for index in np.flatnonzero(~present):
-            _require_file(folder / spec.relative_path(int(index)), int(manifest.file_bytes[index]))
+        found, wanted = _found(spec, folder), _wanted(spec, None)
+        for index in np.flatnonzero(~_agree(found, wanted)):
+            path = folder / spec.relative_path(int(index))
+            found[index] = _require_file(path, int(wanted[index]))
+            for companion in spec.file_format.companions:
+                size = companion.file_bytes(spec.samples_per_file)
+                _require_file(path.with_name(companion.name_of(path.name)), size)
+        manifest = Manifest.of(spec, created, found)
         _remove_parts(folder)
         for name in spec.subfolders():
             sync_folder(folder / name)
         manifest.save(folder)
         (folder / BEGUN_NAME).unlink(missing_ok=True)
+    return manifest
+
+
+def begin_foreign(spec: DatasetSpec, folder: Path, producer: str, *, force: bool = False) -> bool:
+    """Prepare a data folder for another program's generator; whether the data set is complete.
+
+    Such a generator begins anew each time, so what an interrupted one left is refused like any
+    files that no manifest describes.
+
+    Raises:
+        ConfigurationError: the folder holds another data set, or too little space is free.
+        AccessError: the folder cannot be written.
+    """
+    with storage_errors(folder):
+        (folder / "train").mkdir(parents=True, exist_ok=True)
+        if force:
+            _clear(folder)
+        held = None if force else _held(spec, folder, producer)
+        if held is not None and _agree(_found(spec, folder), held.file_bytes).all():
+            return True
+        sizes = spec.file_bytes()
+        _require_space(folder, spec.total_bytes(sizes), len(sizes))
+        (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    return False
+
+
+def finish_foreign(spec: DatasetSpec, folder: Path, created: str, producer: str) -> Manifest:
+    """Write the manifest of files that another program made, with the sizes that they have.
+
+    Raises:
+        BenchmarkError: a file is missing.
+        AccessError: the folder cannot be written.
+    """
+    with storage_errors(folder):
+        found = _found(spec, folder)
+        for index in np.flatnonzero(found == _ABSENT):
+            found[index] = _require_file(folder / spec.relative_path(int(index)), _ANY)
+        manifest = Manifest.of(spec, created, found, producer=producer)
+        for name in spec.subfolders():
+            sync_folder(folder / name)
+        manifest.save(folder)
     return manifest
 
 
@@ -159,16 +216,20 @@ def _free(folder: Path) -> str:
     return format_bytes(stat.f_bavail * stat.f_frsize)
 
 
-def _refuse_other(spec: DatasetSpec, folder: Path) -> None:
-    """Only an empty folder, or one of the same spec, may be generated into."""
-    if (folder / MANIFEST_NAME).exists():
-        held = Manifest.load(folder).spec
+def _held(spec: DatasetSpec, folder: Path, producer: str = NATIVE) -> Manifest | None:
+    """The manifest of a folder that was finished, None if it is begun or empty.
+
+    Only an empty folder, or one of the same spec, may be generated into.
+    """
+    manifest = Manifest.load(folder) if (folder / MANIFEST_NAME).exists() else None
+    if manifest is not None:
+        held = manifest.spec
     elif (folder / BEGUN_NAME).exists():
         held = decode(folder / BEGUN_NAME, SpecRecord, missing="", fix="").spec()
     else:
-        stranger = next((entry for entry, _ in _data_files(folder)), None)
+        stranger = next((entry for entry, _, _ in _data_files(folder)), None)
         if stranger is None:
-            return
+            return None
         raise ConfigurationError(
             f"{folder} holds data files that no manifest describes, such as {stranger.path}",
             why="their contents are unknown and would be mixed with the new data set",
@@ -176,6 +237,13 @@ def _refuse_other(spec: DatasetSpec, folder: Path) -> None:
         )
     if held != spec:
         raise _other(folder, held, spec)
+    if manifest is not None and manifest.producer != producer:
+        raise ConfigurationError(
+            f"{folder} holds a data set that {manifest.producer} wrote",
+            why=f"files of {producer} would be mixed with them",
+            fix="read it as it is, choose another folder, or add --force to replace it",
+        )
+    return manifest
 
 
 def _other(folder: Path, held: DatasetSpec, wanted: DatasetSpec) -> ConfigurationError:
@@ -192,7 +260,7 @@ def _clear(folder: Path) -> None:
     """Remove what describes a data set, then its files; nothing that is named otherwise."""
     for name in (MANIFEST_NAME, SIZES_NAME, BEGUN_NAME):
         (folder / name).unlink(missing_ok=True)
-    for entry, _ in _data_files(folder):
+    for entry, _, _ in _data_files(folder):
         Path(entry).unlink()
 
 
@@ -202,26 +270,58 @@ def _remove_parts(folder: Path) -> None:
             Path(entry).unlink()
 
 
-def _present(spec: DatasetSpec, sizes: NDArray[np.int64], folder: Path) -> NDArray[np.bool_]:
-    """Which files exist with their exact size: bool of shape (num_files,).
+def _wanted(spec: DatasetSpec, held: Manifest | None) -> NDArray[np.int64]:
+    """The sizes that the data files must have: int64 of shape (num_files,), -1 for any.
+
+    A file that has its name came by renaming, so it was whole then; that it still is, an exact size
+    shows, or the manifest that was written after all of them.
+    """
+    if spec.file_format.exact_sizes:
+        return spec.file_bytes()
+    return np.full(spec.num_files, _ANY, np.int64) if held is None else held.file_bytes
+
+
+def _agree(found: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which data files are there and as they must be: bool of shape (num_files,)."""
+    agree: NDArray[np.bool_] = (found != _ABSENT) & ((wanted == _ANY) | (found == wanted))
+    return agree
+
+
+def _found(spec: DatasetSpec, folder: Path) -> NDArray[np.int64]:
+    """The sizes of the data files: int64 of shape (num_files,), -1 where one or a companion lacks.
 
     Reads directories instead of asking for each name: far fewer calls on network file systems.
     """
-    present = np.zeros(spec.num_files, np.bool_)
-    for entry, index in _data_files(folder):
-        if index < spec.num_files and entry.path == str(folder / spec.relative_path(index)):
-            if entry.is_dir(follow_symlinks=False):
-                raise ConfigurationError(
-                    f"{entry.path} is a directory where a data file belongs",
-                    fix="move it away, then give the same command again",
-                )
-            size = entry.stat(follow_symlinks=False).st_size
-            present[index] = size == sizes[index]
-    return present
+    companions = {
+        companion.suffix: companion.file_bytes(spec.samples_per_file)
+        for companion in spec.file_format.companions
+    }
+    sizes = np.full(spec.num_files, _ABSENT, np.int64)
+    whole = np.zeros(spec.num_files, np.int8)
+    for entry, index, suffix in _data_files(folder):
+        if index >= spec.num_files:
+            continue
+        if entry.path != str(folder / spec.relative_path(index)) + suffix:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            raise ConfigurationError(
+                f"{entry.path} is a directory where a data file belongs",
+                fix="move it away, then give the same command again",
+            )
+        size = entry.stat(follow_symlinks=False).st_size
+        if not suffix:
+            sizes[index] = size
+        elif companions.get(suffix) == size:
+            whole[index] += 1
+    sizes[whole < len(companions)] = _ABSENT
+    return sizes
 
 
-def _require_file(path: Path, size: int) -> None:
-    """Look once more at a file that seems missing: opening it renews what a client has cached."""
+def _require_file(path: Path, size: int) -> int:
+    """Look once more at a file that seems missing: opening it renews what a client has cached.
+
+    Returns the size that it has; a wanted `size` of -1 stands for any.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError as error:
@@ -234,12 +334,13 @@ def _require_file(path: Path, size: int) -> None:
         found = os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
-    if found != size:
+    if size not in (_ANY, found):
         raise BenchmarkError(
             f"{path} has {found} bytes after generation, not {size}",
             why="a data set is usable only as a whole",
             fix="give the same command again: it writes the file again",
         )
+    return found
 
 
 def _require_space(folder: Path, needed: int, files: int) -> None:
@@ -262,11 +363,12 @@ def _require_space(folder: Path, needed: int, files: int) -> None:
         )
 
 
-def _data_files(folder: Path) -> Iterator[tuple[os.DirEntry[str], int]]:
+def _data_files(folder: Path) -> Iterator[tuple[os.DirEntry[str], int, str]]:
+    """Every data file and companion: its entry, its index, and the companion's suffix or none."""
     for entry in _entries(folder):
         match = _DATA_FILE.fullmatch(entry.name)
         if match is not None:
-            yield entry, int(match["index"])
+            yield entry, int(match["index"]), match["companion"]
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlpstorage.engine.formats import Layout
+from mlpstorage.engine.formats import Layout, SelfContained
 from mlpstorage.engine.formats.packer import Packer
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mlpstorage.engine.formats import Format
+    from mlpstorage.engine.formats import LaidOut
     from mlpstorage.engine.payload import Filler
 
 _NUMBER_BYTES = 8
@@ -54,7 +54,7 @@ class _Text:
         self._position += len(out)
 
 
-class Csv:
+class Csv(SelfContained):
     """Lines of one size and nothing else; a line of less than 2 bytes is drawn as one of 2."""
 
     name = "csv"
@@ -83,4 +83,4 @@ class Csv:
         yield from packer.rest()
 
 
-FORMAT: Format = Csv()
+FORMAT: LaidOut = Csv()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from mlpstorage.engine.formats import Layout
+from mlpstorage.engine.formats import Layout, SelfContained
 from mlpstorage.engine.formats.packer import Packer
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mlpstorage.engine.formats import Format
+    from mlpstorage.engine.formats import LaidOut
     from mlpstorage.engine.payload import Filler
 
 _HEADER_BYTES = 2048
@@ -45,7 +45,7 @@ _LABELS = _SYMBOLS + 8 + 2 * _LEAF_K * _ENTRY_BYTES
 _RECORDS = _LABELS + 16 + 96
 
 
-class Hdf5:
+class Hdf5(SelfContained):
     """Fixed structures, then the samples one after the other, then their labels."""
 
     name = "hdf5"
@@ -144,4 +144,4 @@ def _message(kind: int, content: bytes) -> bytes:
     return struct.pack("<HHB3x", kind, len(content), 0) + content
 
 
-FORMAT: Format = Hdf5()
+FORMAT: LaidOut = Hdf5()

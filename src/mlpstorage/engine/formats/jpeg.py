@@ -21,15 +21,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlpstorage.engine.formats import Layout, require_one_sample
 from mlpstorage.engine.formats.packer import Packer
+from mlpstorage.engine.formats.picture import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-    from mlpstorage.engine.formats import Format
+    from mlpstorage.engine.formats import LaidOut
     from mlpstorage.engine.payload import Filler
 
 _HIGHEST = 0xFD
@@ -98,38 +96,23 @@ class _Stripes:
         self._position += len(out)
 
 
-class Jpeg:
-    """One picture, one sample; the smallest has 128 x 16 pixels and 1074 bytes."""
+class Jpeg(Picture):
+    """One picture of at least 128 x 16 pixels, which are 1074 bytes.
+
+    >>> Jpeg().payload_bytes(322_957), Jpeg().payload_bytes(1)
+    (322957, 1074)
+    """
 
     name = "jpeg"
     extension = "jpeg"
-
-    def payload_bytes(self, record_bytes: int) -> int:
-        """The whole file is what a loader loads, and it is as large as drawn.
-
-        >>> Jpeg().payload_bytes(322_957), Jpeg().payload_bytes(1)
-        (322957, 1074)
-        """
-        return max(record_bytes, _LEAST_BYTES)
-
-    def file_bytes(self, record_bytes: NDArray[np.int64], samples: int) -> NDArray[np.int64]:
-        """The drawn sizes."""
-        require_one_sample(self.name, samples)
-        return np.maximum(record_bytes, _LEAST_BYTES)
-
-    def layout(self, record_bytes: int, samples: int) -> Layout:
-        """The sample is complete with the file's last byte."""
-        require_one_sample(self.name, samples)
-        size = self.payload_bytes(record_bytes)
-        return Layout(size, 0, size, 1)
+    least_bytes = _LEAST_BYTES
 
     def pieces(
         self, record_bytes: int, samples: int, payload: Filler, buffer: memoryview
     ) -> Iterator[tuple[int, memoryview]]:
         """The file from start to end."""
-        require_one_sample(self.name, samples)
         packer = Packer(buffer)
-        room = self.payload_bytes(record_bytes) - _FIXED_BYTES
+        room = self.layout(record_bytes, samples).file_bytes - _FIXED_BYTES
         columns, rows = _shape(room - 4)
         scan = columns * rows * _STRIPE_BYTES
         yield from packer.put(_START)
@@ -163,4 +146,4 @@ def _comments(room: int) -> Iterator[int]:
         left -= min(left, _COMMENT_BYTES)
 
 
-FORMAT: Format = Jpeg()
+FORMAT: LaidOut = Jpeg()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from mlpstorage.engine.formats import Layout
+from mlpstorage.engine.formats import Layout, SelfContained
 from mlpstorage.engine.formats.packer import Packer
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mlpstorage.engine.formats import Format
+    from mlpstorage.engine.formats import LaidOut
     from mlpstorage.engine.payload import Filler
 
 _HEADER_BYTES = 128
@@ -26,7 +26,7 @@ _HEADER_BYTES = 128
 _GROWTH_DIGITS = 21
 
 
-class Npy:
+class Npy(SelfContained):
     """A header, then the samples one after the other."""
 
     name = "npy"
@@ -67,4 +67,4 @@ def _header(record_bytes: int, samples: int) -> bytes:
     return b"\x93NUMPY\1\0" + struct.pack("<H", room) + text.ljust(room - 1).encode() + b"\n"
 
 
-FORMAT: Format = Npy()
+FORMAT: LaidOut = Npy()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlpstorage.engine.formats import Layout
+from mlpstorage.engine.formats import Layout, SelfContained
 from mlpstorage.engine.formats.packer import Packer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mlpstorage.engine.formats import Format
+    from mlpstorage.engine.formats import LaidOut
     from mlpstorage.engine.payload import Filler
 
 # The shape's padding (21 digits for the first axis) rounds every header of ours up to this.
@@ -83,7 +83,7 @@ class _Member:
         )  # fmt: skip
 
 
-class Npz:
+class Npz(SelfContained):
     """A stored zip of two arrays; one sample per file in every published workload."""
 
     name = "npz"
@@ -185,4 +185,4 @@ def _isqrt(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return exact
 
 
-FORMAT: Format = Npz()
+FORMAT: LaidOut = Npz()

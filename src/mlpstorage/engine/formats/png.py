@@ -3,7 +3,8 @@
 The picture's lines are payload behind a zero byte (filter "none"); the zlib stream around them has
 stored blocks only, one per IDAT chunk, because noise does not compress. What does not fill a line
 stands in a private chunk before the picture (W3C PNG 5.3, 11.2.4; RFC 1950 and 1951).
-Decoding checks a CRC-32 and an Adler-32 and copies; a photograph would be inflated as well.
+Decoding copies, and a strict decoder compares a CRC-32 and an Adler-32 (Pillow compares neither); a
+photograph would be inflated as well.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlpstorage.engine.formats import Layout, require_one_sample
 from mlpstorage.engine.formats.packer import Packer
+from mlpstorage.engine.formats.picture import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from mlpstorage.engine.formats import Format
+    from mlpstorage.engine.formats import LaidOut
     from mlpstorage.engine.payload import Filler
 
 _CHUNK_BYTES = 4 + 4 + 4
@@ -58,30 +59,16 @@ class _Lines:
         self._position += len(out)
 
 
-class Png:
-    """One picture, one sample; the smallest has one pixel."""
+class Png(Picture):
+    """One picture of at least one pixel.
+
+    >>> Png().payload_bytes(150_000), Png().payload_bytes(1)
+    (150000, 96)
+    """
 
     name = "png"
     extension = "png"
-
-    def payload_bytes(self, record_bytes: int) -> int:
-        """The whole file is what a loader loads, and it is as large as drawn.
-
-        >>> Png().payload_bytes(150_000), Png().payload_bytes(1)
-        (150000, 96)
-        """
-        return max(record_bytes, _LEAST_BYTES)
-
-    def file_bytes(self, record_bytes: NDArray[np.int64], samples: int) -> NDArray[np.int64]:
-        """The drawn sizes."""
-        require_one_sample(self.name, samples)
-        return np.maximum(record_bytes, _LEAST_BYTES)
-
-    def layout(self, record_bytes: int, samples: int) -> Layout:
-        """The sample is complete with the file's last byte."""
-        require_one_sample(self.name, samples)
-        size = self.payload_bytes(record_bytes)
-        return Layout(size, 0, size, 1)
+    least_bytes = _LEAST_BYTES
 
     def pieces(
         self, record_bytes: int, samples: int, payload: Filler, buffer: memoryview
@@ -89,9 +76,8 @@ class Png:
         """The file from start to end."""
         from zlib_ng.zlib_ng import adler32, crc32
 
-        require_one_sample(self.name, samples)
         packer = Packer(buffer)
-        room = self.payload_bytes(record_bytes) - _FIXED_BYTES
+        room = self.layout(record_bytes, samples).file_bytes - _FIXED_BYTES
         width, height = _shape(room)
         line_bytes = 1 + _PIXEL_BYTES * width
         left = line_bytes * height
@@ -145,4 +131,4 @@ def _blocks(lines_bytes: int) -> int:
     return -(-lines_bytes // _STORED_MOST)
 
 
-FORMAT: Format = Png()
+FORMAT: LaidOut = Png()

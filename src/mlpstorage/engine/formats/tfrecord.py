@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlpstorage.engine.formats import Layout
+from mlpstorage.engine.formats import Layout, SelfContained
 from mlpstorage.engine.formats.packer import Packer
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mlpstorage.engine.formats import Format
+    from mlpstorage.engine.formats import LaidOut
     from mlpstorage.engine.payload import Filler
 
 _FRAME_BYTES = 8 + 4 + 4
@@ -46,7 +46,7 @@ class _Frame:
     tail: bytes
 
 
-class Tfrecord:
+class Tfrecord(SelfContained):
     """Records one after the other, each with two checksums."""
 
     name = "tfrecord"
@@ -79,7 +79,7 @@ class Tfrecord:
         for _ in range(samples):
             yield from packer.put(frame.head)
             crc = yield from packer.fill(payload, record_bytes, checksum, frame.head_crc)
-            crc = _masked(extend(crc, frame.tail))
+            crc = masked_crc(extend(crc, frame.tail))
             yield from packer.put(frame.tail + struct.pack("<I", crc))
         yield from packer.rest()
 
@@ -99,7 +99,7 @@ def _frame_of(record_bytes: int) -> _Frame:
     features = len(image) + record_bytes + len(size)
     message = _before(_FIELD_1, features) + image
     length = struct.pack("<Q", len(message) + record_bytes + len(size))
-    head = length + struct.pack("<I", _masked(value(length))) + message
+    head = length + struct.pack("<I", masked_crc(value(length))) + message
     return _Frame(head, int(extend(0, message)), size)
 
 
@@ -126,7 +126,7 @@ def _varint(value: int) -> bytes:
     return bytes(groups)
 
 
-def _masked(crc: int) -> int:
+def masked_crc(crc: int) -> int:
     """A CRC as TFRecord stores it: rotated right by 15 bits, plus a constant."""
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & _MAX_32
 
@@ -153,4 +153,4 @@ def _message_bytes(record_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
     return _field_bytes(image + size)
 
 
-FORMAT: Format = Tfrecord()
+FORMAT: LaidOut = Tfrecord()
