@@ -66,3 +66,21 @@ def plan_epoch(
     first = np.maximum(begin - slots * samples_per_file, 0)
     last = np.minimum(end - slots * samples_per_file, samples_per_file)
     return EpochPlan(order[slots], first, last - first, steps, batch)
+
+
+def cut_visits(plan: EpochPlan, unit: int) -> EpochPlan:
+    """The plan with every visit cut at the multiples of `unit` samples of its file.
+
+    >>> plan = EpochPlan(np.array([7]), np.array([2]), np.array([5]), steps=1, batch=5)
+    >>> cut = cut_visits(plan, 3)
+    >>> cut.files.tolist(), cut.first.tolist(), cut.samples.tolist()
+    ([7, 7, 7], [2, 3, 6], [1, 3, 1])
+    """
+    ends = plan.first + plan.samples
+    begin_unit, end_unit = plan.first // unit, -(-ends // unit)
+    pieces = end_unit - begin_unit
+    before = np.repeat(np.cumsum(pieces) - pieces, pieces)
+    units = np.repeat(begin_unit, pieces) + np.arange(pieces.sum()) - before
+    first = np.maximum(units * unit, np.repeat(plan.first, pieces))
+    last = np.minimum((units + 1) * unit, np.repeat(ends, pieces))
+    return EpochPlan(np.repeat(plan.files, pieces), first, last - first, plan.steps, plan.batch)

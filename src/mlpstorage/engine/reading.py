@@ -135,17 +135,66 @@ class Batches:
             self._room.notify_all()
 
 
-class ReaderPool:
-    """Reads the extents of one epoch with a thread per buffer.
+class Pool:
+    """Reads the visits of one epoch with a thread per buffer; subclasses say how.
+
+    `visit_ns` has one entry per visit, `busy_ns`, `decode_ns` and `bytes_read` one per reader:
+    nanoseconds of opening, reading and closing, of decoding, and the bytes that visits asked for.
 
     Args:
         plan: Which visits there are, and how they make batches.
-        extent_of: The extent of visit `i`; called on a reader's thread just before it reads.
-        samples_in: For a visit, the samples complete within the first n bytes of its extent; it
-            never falls, and is all of the extent's samples from its last byte on.
         buffers: One page-aligned buffer per reader; a buffer's length is the size of a read.
         direct: Whether files are opened with O_DIRECT.
         ahead: See `Batches`.
+    """
+
+    def __init__(
+        self, plan: EpochPlan, buffers: Sequence[memoryview], *, direct: bool, ahead: int
+    ) -> None:
+        self.batches = Batches(plan, ahead=ahead)
+        visits = len(plan.files)
+        self.visit_ns = array("q", [0]) * visits
+        self.busy_ns = array("q", [0]) * len(buffers)
+        self.decode_ns = array("q", [0]) * len(buffers)
+        self.bytes_read = array("q", [0]) * len(buffers)
+        self._visits = visits
+        self._flags = read_flags(direct=direct)
+        self._alignment = DIRECT_ALIGNMENT if direct else 1
+        self._next = itertools.count()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number, buffer), daemon=True)
+            for number, buffer in enumerate(buffers)
+        ]
+
+    def __enter__(self) -> Pool:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.batches.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self, number: int, buffer: memoryview) -> None:
+        try:
+            self._read(number, buffer)
+        except BaseException as error:  # noqa: BLE001 (the consumer raises it, whatever it is)
+            self.batches.fail(error)
+
+    def _read(self, number: int, buffer: memoryview) -> None:
+        """Take visits from `self._next` until there are no more, or the epoch is given up."""
+        raise NotImplementedError
+
+
+class ReaderPool(Pool):
+    """Reads visits that are one extent of one file each.
+
+    Args:
+        plan: See `Pool`, as for buffers, direct and ahead.
+        extent_of: The extent of visit `i`; called on a reader's thread just before it reads.
+        samples_in: For a visit, the samples complete within the first n bytes of its extent; it
+            never falls, and is all of the extent's samples from its last byte on.
     """
 
     def __init__(
@@ -158,40 +207,15 @@ class ReaderPool:
         direct: bool,
         ahead: int,
     ) -> None:
-        self.batches = Batches(plan, ahead=ahead)
-        visits = len(plan.files)
-        self.visit_ns = array("q", [0]) * visits
-        self.busy_ns = array("q", [0]) * len(buffers)
-        self.bytes_read = array("q", [0]) * len(buffers)
-        self._visits = visits
+        super().__init__(plan, buffers, direct=direct, ahead=ahead)
         self._extent_of = extent_of
         self._samples_in = samples_in
-        self._flags = read_flags(direct=direct)
-        self._alignment = DIRECT_ALIGNMENT if direct else 1
-        self._next = itertools.count()
-        self._threads = [
-            threading.Thread(target=self._serve, args=(number, buffer), daemon=True)
-            for number, buffer in enumerate(buffers)
-        ]
 
-    def __enter__(self) -> ReaderPool:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.batches.close()
-        for thread in self._threads:
-            thread.join()
-
-    def _serve(self, number: int, buffer: memoryview) -> None:
-        try:
-            if self.batches.ordered:
-                self._read_samples(number, buffer)
-            else:
-                self._read_streams(number, buffer)
-        except BaseException as error:  # noqa: BLE001 (the consumer raises it, whatever it is)
-            self.batches.fail(error)
+    def _read(self, number: int, buffer: memoryview) -> None:
+        if self.batches.ordered:
+            self._read_samples(number, buffer)
+        else:
+            self._read_streams(number, buffer)
 
     def _read_samples(self, number: int, buffer: memoryview) -> None:
         """Read visits of one sample each until there are no more, or the epoch is given up.
@@ -200,7 +224,7 @@ class ReaderPool:
         interpreter's lock held keeps the other readers waiting: hence the local names.
         """
         batches, visits, extent_of = self.batches, self._visits, self._extent_of
-        flags, fill = self._flags, _filler(buffer, self._alignment, self.batches)
+        flags, fill = self._flags, filler(buffer, self._alignment, self.batches)
         visit_ns, busy_ns, bytes_read = self.visit_ns, self.busy_ns, self.bytes_read
         open_, close, clock, arrive = os.open, os.close, perf_counter_ns, batches.arrive_one
         for index in self._next:
@@ -226,7 +250,7 @@ class ReaderPool:
 
     def _read_streams(self, number: int, buffer: memoryview) -> None:
         """Read visits of many samples each, counting the samples that every read completes."""
-        fill = _filler(buffer, self._alignment, self.batches)
+        fill = filler(buffer, self._alignment, self.batches)
         for index in self._next:
             if index >= self._visits:
                 return
@@ -270,7 +294,7 @@ if TYPE_CHECKING:
     _Fill = Callable[[int, int, int, Extent], bool]
 
 
-def _filler(buffer: memoryview, alignment: int, batches: Batches) -> _Fill:
+def filler(buffer: memoryview, alignment: int, batches: Batches) -> _Fill:
     """The function that reads the bytes [begin, end) of an extent's open file through a buffer.
 
     It returns False when the epoch was given up on the way, and raises BenchmarkError when the
