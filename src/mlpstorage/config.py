@@ -354,14 +354,28 @@ def _explain(text: str, document: Document, kind: type, where: str) -> Mlpstorag
 
 
 def _lookup(values: Any, dotted: str) -> Any:  # noqa: ANN401 (plain values)
-    for part in dotted.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
+    for part in _steps(dotted):
+        if isinstance(values, list) and part.isdigit():
+            values = values[int(part)]
+        else:
+            values = values.get(part) if isinstance(values, dict) else None
     return values
+
+
+def _steps(dotted: str) -> list[str]:
+    """The names and numbers of a path.
+
+    >>> _steps("dataset.columns[3].dtype")
+    ['dataset', 'columns', '3', 'dtype']
+    """
+    return re.findall(r"[^.\[\]]+", dotted)
 
 
 def _place(name: str, document: Document, where: str) -> str:
     if name in document.sources:
         return document.sources[name]
+    if "[" in name:
+        return _place(name.partition("[")[0], document, where)
     below = (at for source, at in document.sources.items() if source.startswith(f"{name}."))
     return next(below, where)
 
@@ -373,10 +387,11 @@ def _field_names(kind: type, dotted: str) -> list[str]:
 
 def _type_at(kind: type, dotted: str) -> inspect.Type:
     found = inspect.type_info(kind)
-    for part in [part for part in dotted.split(".") if part]:
-        if not isinstance(found, inspect.StructType):
-            break
-        found = next(f.type for f in found.fields if f.encode_name == part)
+    for part in _steps(dotted):
+        if isinstance(found, (inspect.ListType, inspect.VarTupleType)):
+            found = found.item_type
+        elif isinstance(found, inspect.StructType):
+            found = next(f.type for f in found.fields if f.encode_name == part)
     return found
 
 
@@ -391,8 +406,8 @@ def _expected(kind: type, dotted: str) -> str:
         return f"a number{_range(found)}"
     if isinstance(found, inspect.LiteralType):
         return f"one of: {', '.join(map(str, found.values))}"
-    if isinstance(found, inspect.BoolType):
-        return "true or false"
+    if isinstance(found, (inspect.BoolType, inspect.ListType, inspect.VarTupleType)):
+        return "true or false" if isinstance(found, inspect.BoolType) else "a list"
     if isinstance(found, inspect.StructType):
         return f"a section with {', '.join(f.encode_name for f in found.fields)}"
     named = isinstance(found, inspect.StrType) and "A-Z" in (found.pattern or "")

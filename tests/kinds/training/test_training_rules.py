@@ -82,11 +82,41 @@ def test_closed_leaves_its_parameters_free(overrides: dict[str, object]) -> None
     assert list(judge(PLAN_RULES, replace(PLAN, overrides=overrides), phase=Phase.PLAN)) == []
 
 
+@pytest.mark.parametrize("model", ["retinanet", "dlrm", "flux"])
 @pytest.mark.parametrize("accelerator", ["b200", "mi355"])
-def test_published_figures_of_retinanet_stay_closed(accelerator: str) -> None:
+def test_published_figures_stay_closed(model: str, accelerator: str) -> None:
     """Only the accelerators with preview figures leave CLOSED; the published ones do not."""
-    plan = replace(PLAN, workload=resolve_workload("retinanet", accelerator).workload)
+    plan = replace(PLAN, workload=resolve_workload(model, accelerator).workload)
     assert list(judge(PLAN_RULES, plan, phase=Phase.PLAN)) == []
+
+
+@pytest.mark.parametrize("model", ["retinanet", "dlrm", "flux"])
+@pytest.mark.parametrize("accelerator", ["h100", "a100"])
+def test_preview_figures_are_open(model: str, accelerator: str) -> None:
+    """A run with figures that were announced, not published, is OPEN and says which they are."""
+    plan = replace(PLAN, workload=resolve_workload(model, accelerator).workload)
+    (issue,) = judge(PLAN_RULES, plan, phase=Phase.PLAN)
+    assert (issue.rule, issue.category) == ("T.4", Category.OPEN)
+    assert issue.actual == "edition 3.0-preview"
+
+
+@pytest.mark.parametrize(
+    ("override", "category"),
+    [
+        ({"dataset.format": "npz"}, Category.OPEN),
+        ({"dataset.num_samples_per_file": 1000}, Category.OPEN),
+        ({"reader.decode": "full"}, Category.OPEN),
+        ({"dataset.parquet.row_group_size": 1000}, Category.INVALID),
+        ({"dataset.parquet.compression": "zstd"}, Category.INVALID),
+        ({"train.computation_time": 1.0}, Category.INVALID),
+    ],
+)
+def test_what_may_be_changed_of_a_table(override: dict[str, object], category: Category) -> None:
+    """Its format and samples per file are free in OPEN; its layout is free nowhere."""
+    workload = resolve_workload("dlrm", "b200").workload
+    plan = replace(PLAN, workload=workload, overrides=override)
+    (issue,) = judge(PLAN_RULES, plan, phase=Phase.PLAN)
+    assert issue.category is category
 
 
 def test_direct_reading_is_closed_for_unet3d_only() -> None:

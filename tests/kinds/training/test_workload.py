@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import pytest
@@ -37,6 +38,14 @@ accelerators:
         ("retinanet", "mi355", 32, 0.0634, 0.85, "3.0"),
         ("retinanet", "h100", 16, 0.180, 0.85, "3.0-preview"),
         ("retinanet", "a100", 16, 0.210, 0.85, "3.0-preview"),
+        ("dlrm", "b200", 16_384, 0.000375, 0.70, "3.0"),
+        ("dlrm", "mi355", 16_384, 0.0005625, 0.70, "3.0"),
+        ("dlrm", "h100", 8192, 0.005, 0.70, "3.0-preview"),
+        ("dlrm", "a100", 8192, 0.007, 0.70, "3.0-preview"),
+        ("flux", "b200", 48, 1.35, 0.90, "3.0"),
+        ("flux", "mi355", 72, 2.025, 0.90, "3.0"),
+        ("flux", "h100", 8, 0.850, 0.80, "3.0-preview"),
+        ("flux", "a100", 8, 1.100, 0.80, "3.0-preview"),
     ],
 )
 def test_published_figures(
@@ -52,7 +61,8 @@ def test_published_figures(
 
 def test_every_packaged_file_is_whole() -> None:
     """Every accelerator of every packaged file resolves."""
-    assert {"unet3d", "resnet50", "cosmoflow", "retinanet"} <= set(packaged_models())
+    models = {"unet3d", "resnet50", "cosmoflow", "retinanet", "dlrm", "flux"}
+    assert models == set(packaged_models())
 
 
 @pytest.mark.parametrize("accelerator", ["a100", "b200", "h100", "mi355"])
@@ -65,6 +75,87 @@ def test_retinanet_reads_the_same_pictures_on_every_accelerator(accelerator: str
     assert workload.dataset.num_files_train is None
     assert (workload.reader.read_threads, workload.train.epochs) == (8, 8)
     assert (workload.reader.file_shuffle, workload.reader.sample_shuffle) == ("seed", "seed")
+
+
+def test_dlrm_reads_forty_columns_of_two_hundred() -> None:
+    """Its table is the published one: 761 bytes per row, of which training reads 160."""
+    workload = resolve_workload("dlrm", "b200").workload
+    columns = workload.dataset.parquet.columns
+    assert [column.name for column in columns] == [f"feature_{n:03}" for n in range(200)]
+    kinds = Counter(column.dtype for column in columns)
+    assert kinds == {"float32": 56, "float16": 50, "float64": 49, "int8": 45}
+    read = Counter(column.dtype for column in columns if column.read)
+    assert read == {"float32": 27, "float16": 4, "float64": 5, "int8": 4}
+    assert (workload.record_bytes, workload.read_bytes) == (761, 160)
+    assert workload.table is not None
+    assert (workload.table.row_group_rows, workload.table.compression) == (6144, "none")
+    assert workload.dataset.num_samples_per_file == 768 * 6144
+    assert workload.read_columns[:3] == ("feature_011", "feature_017", "feature_018")
+    assert (workload.reader.read_threads, workload.train.epochs) == (4, 1)
+
+
+def test_flux_reads_five_lists() -> None:
+    """Its table is the published one: 541,208 numbers of 4 bytes per row, all read."""
+    workload = resolve_workload("flux", "mi355").workload
+    sizes = {column.name: column.size for column in workload.dataset.parquet.columns}
+    assert sizes == {
+        "t5_encodings": 524_328, "clip_encodings": 409, "mean": 8232, "logvar": 8232,
+        "timestamp": 7,
+    }  # fmt: skip
+    assert workload.record_bytes == workload.read_bytes == 2_164_832
+    assert workload.dataset.num_samples_per_file == 288
+    assert (workload.reader.read_threads, workload.train.epochs) == (8, 1)
+
+
+@pytest.mark.parametrize("model", ["unet3d", "resnet50", "cosmoflow", "retinanet"])
+def test_any_model_can_be_a_table_of_one_column(model: str) -> None:
+    """--format parquet puts each sample into one binary column, and says where that came from."""
+    resolved = resolve_workload(model, "h100", data_format="parquet")
+    workload = resolved.workload
+    assert workload.table is not None
+    (column,) = workload.table.columns
+    assert (column.name, column.dtype, column.size) == ("data", "binary", workload.record_bytes)
+    assert 1 <= workload.table.row_group_rows <= workload.dataset.num_samples_per_file
+    assert workload.read_bytes == workload.dataset.record_length_bytes
+    assert workload.read_columns == ("data",)
+    assert resolved.overrides == {"dataset.format": "parquet"}
+    assert resolved.document.sources["dataset.format"] == "--format"
+
+
+def test_a_table_can_be_any_other_format() -> None:
+    """A row of dlrm is a sample of as many bytes in another format."""
+    workload = resolve_workload("dlrm", "b200", data_format="indexed_binary").workload
+    assert (workload.table, workload.read_columns, workload.read_bytes) == (None, (), 761)
+
+
+def test_columns_and_sample_size_must_agree() -> None:
+    """A changed sample size that the columns do not have is refused with the right number."""
+    with pytest.raises(ConfigurationError, match="761 bytes per row") as caught:
+        resolve_workload("dlrm", "b200", ["dataset.record_length_bytes=800"])
+    assert "set dataset.record_length_bytes to 761" in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ("[{name: a, dtype: float32}, {name: a, dtype: float32}]", "'a' is named twice"),
+        ("[{name: a, dtype: float33}]", "float33"),
+        ("[{name: a, dtype: float32, read: false}]", "no parquet column is read"),
+        ("[{name: a, dtype: float32, size: 0}]", "size 0"),
+        ("[{name: a, dtype: float32, bytes: 4}]", "bytes"),
+    ],
+)
+def test_wrong_columns_are_refused(tmp_path: Path, columns: str, says: str) -> None:
+    """A table that no file can have, or no training can read, is refused by name."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        MINE.replace(
+            "{format: npz, record_length_bytes: 1000}",
+            f"{{format: parquet, record_length_bytes: 8, parquet: {{columns: {columns}}}}}",
+        )
+    )
+    with pytest.raises(MlpstorageError, match=says):
+        resolve_workload("mine", "fast", workload_file=path)
 
 
 def test_the_formats_of_workloads_are_those_of_the_engine() -> None:

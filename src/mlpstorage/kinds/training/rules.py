@@ -34,6 +34,7 @@ OPEN_PARAMETERS = CLOSED_PARAMETERS | {
     "dataset.format",
     "dataset.num_samples_per_file",
     "reader.data_loader",
+    "reader.decode",
 }
 MAX_CLOSED_PREFETCH = 2
 # Bytes that the page cache may deliver: rank borders and re-read tails, not a working set.

@@ -109,4 +109,4 @@ def needed_bytes_per_second(workload: Workload) -> float:
     if workload.train.computation_time <= 0:
         return math.inf
     rate = workload.reader.batch_size / workload.train.computation_time
-    return rate * workload.dataset.record_length_bytes
+    return rate * workload.read_bytes

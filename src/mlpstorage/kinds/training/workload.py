@@ -23,6 +23,7 @@ from mlpstorage.config import (
 )
 from mlpstorage.core.errors import ConfigurationError, UsageError, did_you_mean
 from mlpstorage.engine.dataset import MOST_FILES
+from mlpstorage.engine.formats.parquet.schema import Column, Table, require_valid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,11 @@ Seconds = Annotated[float, Meta(ge=0, le=_MOST_SECONDS)]
 # `$` would let a newline through.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\Z")]
 Shuffle = Literal["off", "seed", "random"]
+FormatName = Literal[
+    "npz", "npy", "tfrecord", "hdf5", "jpeg", "png", "csv", "indexed_binary", "parquet"
+]
+# Rows of a group where a file does not say: as many as make about this much payload.
+_GROUP_BYTES = 8 << 20
 
 # Both generations of the reference engine's parameter names are understood.
 _OLD_NAMES = {
@@ -50,20 +56,35 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A section of a workload file: frozen, and strict about its names."""
 
 
+class ParquetLayout(_Section, frozen=True):
+    """How a Parquet file is laid out: rows per row group, codec, and the columns.
+
+    Without columns, a row is one sample in one binary column, `data`.
+    """
+
+    row_group_size: Annotated[int, Meta(ge=1, le=10**9)] | None = None
+    compression: Literal["none", "snappy", "gzip", "lz4", "zstd"] = "none"
+    columns: tuple[Column, ...] = ()
+
+
 class Dataset(_Section, frozen=True):
     """How the samples lie in files; `record_length_bytes` is the mean size of a sample in bytes."""
 
-    format: Literal["npz", "npy", "tfrecord", "hdf5", "jpeg", "png", "csv"]
+    format: FormatName
     record_length_bytes: Annotated[float, Meta(ge=1, le=_MOST_RECORD_BYTES)]
     record_length_bytes_stdev: Annotated[float, Meta(ge=0, le=_MOST_RECORD_BYTES)] = 0.0
     record_length_bytes_resize: Annotated[int, Meta(ge=0, le=_MOST_RECORD_BYTES)] = 0
     num_files_train: Files | None = None
     num_samples_per_file: Annotated[int, Meta(ge=1, le=10**9)] = 1
     num_subfolders_train: Count | None = None
+    parquet: ParquetLayout = ParquetLayout()
 
 
 class Reader(_Section, frozen=True):
-    """How samples are read; `transfer_size` is the bytes of one read call."""
+    """How samples are read; `transfer_size` is the bytes of one read call.
+
+    `decode` says whether samples are turned into arrays after they were loaded.
+    """
 
     batch_size: Positive
     data_loader: Literal["pytorch", "tensorflow"] = "pytorch"
@@ -75,6 +96,7 @@ class Reader(_Section, frozen=True):
     sample_shuffle: Shuffle = "off"
     shuffle_size: Count = 0
     odirect: bool = False
+    decode: Literal["none", "full"] = "none"
 
 
 class Train(_Section, frozen=True):
@@ -109,6 +131,35 @@ class Workload(_Section, frozen=True):
         """The mean size of a sample in whole bytes."""
         return round(self.dataset.record_length_bytes)
 
+    @property
+    def table(self) -> Table | None:
+        """The schema of the data set's Parquet files; None for any other format.
+
+        Which columns are read is no property of the data: every column is marked as read here.
+        """
+        dataset, layout = self.dataset, self.dataset.parquet
+        if dataset.format != "parquet":
+            return None
+        columns = tuple(Column(c.name, c.dtype, c.size) for c in layout.columns)
+        columns = columns or (Column("data", "binary", self.record_bytes),)
+        rows = layout.row_group_size or max(1, _GROUP_BYTES // self.record_bytes)
+        return Table(columns, min(rows, dataset.num_samples_per_file), layout.compression)
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """The names of the Parquet columns that training reads; empty for any other format."""
+        if self.dataset.format != "parquet":
+            return ()
+        return tuple(c.name for c in self.dataset.parquet.columns if c.read) or ("data",)
+
+    @property
+    def read_bytes(self) -> float:
+        """The mean bytes of a sample that training reads: of a table, its read columns only."""
+        columns = self.dataset.parquet.columns
+        if self.dataset.format != "parquet" or not columns:
+            return self.dataset.record_length_bytes
+        return float(sum(c.row_bytes for c in columns if c.read))
+
 
 @dataclass(frozen=True)
 class ResolvedWorkload:
@@ -138,6 +189,7 @@ def resolve_workload(
     *,
     workload_file: Path | None = None,
     defaults: Document | None = None,
+    data_format: str = "",
 ) -> ResolvedWorkload:
     """The workload of a model on an accelerator, with the user's parameters laid over it.
 
@@ -147,6 +199,7 @@ def resolve_workload(
         params: `section.key=value` words; the strongest layer.
         workload_file: The user's own file in the same schema, instead of a packaged one.
         defaults: A layer between the file and the parameters (a trial's).
+        data_format: Instead of the file's `dataset.format`, from --format.
 
     Raises:
         UsageError: unknown model or accelerator, or a parameter is wrong.
@@ -160,6 +213,9 @@ def resolve_workload(
     figures = _figures(file, accelerator, where)
     overrides = _modern(assignments(params, "--params"))
     _refuse_foreign(overrides)
+    if data_format:
+        chosen = assignments([f"dataset.format={data_format}"], "--format")
+        overrides = overrides.layered(chosen)
     base = file.without("accelerators").layered(figures)
     for layer in (defaults, overrides):
         base = base.layered(layer) if layer else base
@@ -167,7 +223,24 @@ def resolve_workload(
         Document({"accelerator": accelerator}, {"accelerator": "--accelerator-type"})
     )
     workload = convert(_modern(base), Workload, where)
+    _check_table(workload, where)
     return ResolvedWorkload(workload, base, dict(overrides.leaves()))
+
+
+def _check_table(workload: Workload, where: str) -> None:
+    """Columns and the size of a sample must agree, whichever of them --params changed."""
+    columns = workload.dataset.parquet.columns
+    if not columns:
+        return
+    require_valid(Table(columns, workload.dataset.parquet.row_group_size or 1))
+    row = sum(column.row_bytes for column in columns)
+    if row != workload.record_bytes:
+        raise ConfigurationError(
+            f"{where}: the columns of dataset.parquet hold {row} bytes per row, but "
+            f"dataset.record_length_bytes is {workload.record_bytes}",
+            why="a row of the table is one sample",
+            fix=f"set dataset.record_length_bytes to {row}, or mend the columns",
+        )
 
 
 def _misnamed(where: str, named: object, model: str) -> UsageError | ConfigurationError:
