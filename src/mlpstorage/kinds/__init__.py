@@ -17,4 +17,12 @@ KINDS = (
         run="Run the benchmark on a generated data set.",
         configview="Show every value and where it came from.",
     ),
+    command_group(
+        "checkpointing",
+        "Checkpoints of large models: how fast does storage take and give back their state?",
+        "mlpstorage.kinds.checkpointing",
+        datasize="Work out how large a checkpoint is, in all, per process and per host.",
+        run="Write checkpoints, and read them back.",
+        configview="Show every value and where it came from.",
+    ),
 )

@@ -149,15 +149,26 @@ def series_interval_of(options: SeriesOptions) -> float | None:
     return seconds
 
 
-def place_problems(folder: Path, results_dir: Path, kind: str, *, generates: bool) -> list[Problem]:
-    """What is wrong with the places of data and results, before anything is made there."""
+def place_problems(
+    folder: Path,
+    results_dir: Path,
+    kind: str,
+    *,
+    generates: bool,
+    option: str = "--data-dir",
+    name: str = "data directory",
+) -> list[Problem]:
+    """What is wrong with the places of data and results, before anything is made there.
+
+    `option` chooses the folder of the data, and `name` is what messages call it.
+    """
     found = []
     # Unlike Path.resolve, realpath does not raise where links go round in circles.
     data, results = Path(os.path.realpath(folder)), Path(os.path.realpath(results_dir))
     if results == data.parent or results.is_relative_to(data):
         found.append(
             Problem(
-                f"the results directory {results_dir} lies in the data directory",
+                f"the results directory {results_dir} lies in the {name}",
                 why="writing results would be part of what is measured, and of the data set",
                 fix="choose a --results-dir elsewhere, best on another filesystem",
             )
@@ -165,13 +176,13 @@ def place_problems(folder: Path, results_dir: Path, kind: str, *, generates: boo
     elif data.is_relative_to(results / kind):
         found.append(
             Problem(
-                f"the data directory {folder} lies among the results of {kind}",
+                f"the {name} {folder} lies among the results of {kind}",
                 why="runs and data files would be mixed",
-                fix="choose a --data-dir elsewhere",
+                fix=f"choose a {option} elsewhere",
             )
         )
     found += obstacles(results_dir, "--results-dir", writes=True)
-    found += obstacles(folder, "--data-dir", writes=generates)
+    found += obstacles(folder, option, writes=generates)
     return found
 
 
