@@ -52,6 +52,8 @@ def test_the_printed_commands_run(program: Program) -> None:
         ("npy", 10, 1, "local"),
         ("hdf5", 10, 1, "local"),
         ("csv", 10, 1, "local"),
+        ("indexed_binary", 10, 3, "local"),
+        ("indexed_binary", 1, 1, "local"),
         ("jpeg", 1, 1, "local"),
         ("png", 1, 1, "local"),
     ],

@@ -56,6 +56,12 @@ class Comm(Protocol):
         The value is whatever JSON can say. Every rank must call it, like a barrier.
         """
 
+    def broadcast(self, value: Any) -> Any:  # noqa: ANN401 - whatever JSON can say
+        """Rank 0's value, on every rank; what the others pass is ignored.
+
+        The value is whatever JSON can say. Every rank must call it, like a barrier.
+        """
+
     def abort(self, code: int) -> NoReturn:
         """End the run from any rank, at once, with this exit code."""
 
@@ -99,6 +105,10 @@ class SoloComm:
     def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401 - whatever JSON can say
         """The value alone."""
         return [value]
+
+    def broadcast(self, value: Any) -> Any:  # noqa: ANN401 - whatever JSON can say
+        """The value itself."""
+        return value
 
     def abort(self, code: int) -> NoReturn:
         """End this process."""
@@ -161,6 +171,21 @@ class PipeComm:
             self._write(peer, sink, self._VALUE + len(payload).to_bytes(8, "big") + payload)
             return None
         return [json.loads(payload), *(self._value_of(p, s) for p, s, _ in self._channels)]
+
+    def broadcast(self, value: Any) -> Any:  # noqa: ANN401 - whatever JSON can say
+        """Rank 0's value, on every rank.
+
+        Raises:
+            PeerLostError: a rank ended before it gave or took the value.
+            TypeError: JSON cannot say the value.
+        """
+        if self.rank != 0:
+            peer, source, _ = self._channels[0]
+            return self._value_of(peer, source)
+        payload = json.dumps(value).encode()
+        for peer, _, sink in self._channels:
+            self._write(peer, sink, self._VALUE + len(payload).to_bytes(8, "big") + payload)
+        return json.loads(payload)
 
     def abort(self, code: int) -> NoReturn:
         """End this process: the launcher sees it and ends the others."""
@@ -240,6 +265,7 @@ class MpiComm:
 
     def broadcast(self, value: Any) -> Any:  # noqa: ANN401 - whatever pickle can say
         """Rank 0's value, on every rank."""
+        self.barrier()  # as in a gather: MPI's own wait burns a core until rank 0 is there
         return self._world.bcast(value, root=0)
 
     def abort(self, code: int) -> NoReturn:

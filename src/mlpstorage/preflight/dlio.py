@@ -37,7 +37,14 @@ MODULES = (
     "dlio_benchmark", "h5py", "hydra", "mpi4py", "omegaconf", "pandas", "PIL", "psutil", "torch",
     "yaml",
 )  # fmt: skip
+# Which package brings a module that only some workloads need.
+EXTRAS = {"tensorflow": "tensorflow-cpu", "pyarrow": "pyarrow"}
 COMMAND = "mlpstorage engine install dlio"
+
+
+def modules(path: str = "") -> tuple[str, ...]:
+    """The modules that must be importable; DLIO itself need not where it is at a path."""
+    return MODULES[1:] if path else MODULES
 
 
 def pip_command(*words: str) -> list[str]:

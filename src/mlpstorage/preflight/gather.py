@@ -97,7 +97,9 @@ def _request(
         "mpi": needs.uses_mpi,
         "library_path": _library_path(launcher),
         "packages": [*own_packages(), *(dlio.PACKAGES if needs.engine == dlio.ENGINE else ())],
-        "modules": [*dlio.MODULES] if needs.engine == dlio.ENGINE else [],
+        "modules": [*dlio.modules(needs.engine_path), *needs.engine_modules]
+        if needs.engine == dlio.ENGINE
+        else [],
         "programs": [hand] if hand else [],
         "places": [_asked(place, token, probed.get(place.name)) for place in needs.places],
         "endpoints": [

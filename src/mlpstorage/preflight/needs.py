@@ -71,6 +71,8 @@ class Needs:
         open_files_per_rank: Files that a rank holds open at once.
         locked_bytes_per_rank: Memory that a rank locks.
         engine: `native` or `dlio`.
+        engine_path: Where the engine is, if it is not the installed one.
+        engine_modules: What the engine imports for this command beside what it always does.
         most_seconds: When a host counts as one that hangs.
     """
 
@@ -86,6 +88,8 @@ class Needs:
     open_files_per_rank: int = 256
     locked_bytes_per_rank: int = 0
     engine: str = "native"
+    engine_path: str = ""
+    engine_modules: tuple[str, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     most_seconds: float = 8.0
 

@@ -27,12 +27,13 @@ class Evidence:
 
     `host_cpu_share` is the busiest host's CPU time over its usable CPUs; `user_cores` is the
     busiest rank's time in user mode in cores, which one interpreter cannot raise above 1;
-    `reader_share` is the part of their time that readers spent in open, read and close.
+    `reader_share` is the part of their time that readers spent in open, read and close, None where
+    it cannot be known.
     """
 
     au_percent: float
     wait_share: float
-    reader_share: float
+    reader_share: float | None
     host_cpu_share: float
     rank_cores: float
     user_cores: float
@@ -49,17 +50,19 @@ def bottleneck_of(evidence: Evidence) -> Bottleneck:
         return Bottleneck.COMPUTE
     if evidence.host_cpu_share >= BUSY_CPU_SHARE or evidence.user_cores >= GIL_CORES:
         return Bottleneck.CLIENT_CPU
-    if evidence.reader_share >= BUSY_READER_SHARE and evidence.host_cpu_share < IDLE_ENOUGH_SHARE:
+    busy = evidence.reader_share is not None and evidence.reader_share >= BUSY_READER_SHARE
+    if busy and evidence.host_cpu_share < IDLE_ENOUGH_SHARE:
         return Bottleneck.STORAGE
     return Bottleneck.MIXED
 
 
 def explain(evidence: Evidence) -> str:
     """The numbers behind the verdict, in one sentence."""
+    share = evidence.reader_share
+    reading = "" if share is None else f"readers were in I/O {100 * share:.0f} %, "
     numbers = (
         f"AU {evidence.au_percent:.1f} %, accelerators waited {100 * evidence.wait_share:.0f} % of "
-        f"the time, readers were in I/O {100 * evidence.reader_share:.0f} %, client CPU "
-        f"{100 * evidence.host_cpu_share:.0f} % busy"
+        f"the time, {reading}client CPU {100 * evidence.host_cpu_share:.0f} % busy"
     )
     cached = evidence.cached_share
     if cached is None:

@@ -6,22 +6,23 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mlpstorage.config import Document
 from mlpstorage.core.errors import UsageError
 from mlpstorage.core.plan import Answer
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import GIB, format_bytes
 from mlpstorage.engine.dataset import MOST_FILES
+from mlpstorage.kinds.clients import checked_count, clients_of, free_bytes
 from mlpstorage.kinds.training.datagen import TrainingDatagen, checked_processes
 from mlpstorage.kinds.training.dataset_choice import (
     MOST_ACCELERATORS,
-    checked_count,
-    clients_of,
     data_folder,
     dataset_spec,
     fitting_trial,
-    free_bytes,
     total_bytes,
 )
+from mlpstorage.kinds.training.reference import NATIVE, ReferenceRun, engine_options
+from mlpstorage.kinds.training.reference_datagen import ReferenceDatagen
 from mlpstorage.kinds.training.run import TrainingRun
 from mlpstorage.kinds.training.sizing import (
     needed_bytes_per_second,
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from mlpstorage.kinds.clients import Clients
     from mlpstorage.kinds.measurement import Measurement
-    from mlpstorage.kinds.training.dataset_choice import Clients
     from mlpstorage.kinds.training.options import (
         ConfigviewOptions,
         DatagenOptions,
@@ -65,6 +66,7 @@ def datasize(options: DatasizeOptions, _sources: Mapping[str, str]) -> Answer:
         options.accelerator_type,
         options.params,
         workload_file=workload_path(options.workload_file),
+        data_format=options.format,
     )
     workload = resolved.workload
     clients = clients_of(options, here=False)
@@ -154,6 +156,8 @@ def _next_commands(options: DatasizeOptions, sizing: Sizing) -> list[str]:
     if options.workload_file:
         common += ["--workload-file", options.workload_file]
     common += ["--accelerator-type", options.accelerator_type]
+    if options.format:
+        common += ["--format", options.format]
     common += ["--data-dir", options.data_dir or "DATA_DIR"]
     if options.results_dir != "results":
         common += ["--results-dir", options.results_dir]
@@ -174,7 +178,13 @@ def datagen(options: DatagenOptions, _sources: Mapping[str, str]) -> Sequence[Me
     """One generation of a data set."""
     file = workload_path(options.workload_file)
     accelerator = options.accelerator_type or default_accelerator(options.model, file)
-    resolved = resolve_workload(options.model, accelerator, options.params, workload_file=file)
+    resolved = resolve_workload(
+        options.model,
+        accelerator,
+        options.params,
+        workload_file=file,
+        data_format=options.format,
+    )
     folder = data_folder(options.data_dir, options.model)
     clients = clients_of(options, here=False)
     files = resolved.workload.dataset.num_files_train
@@ -188,7 +198,9 @@ def datagen(options: DatagenOptions, _sources: Mapping[str, str]) -> Sequence[Me
             "--params dataset.num_files_train=N, or --trial",
         )
     processes = checked_processes(options.num_processes, clients.count, files)
-    return [TrainingDatagen(options, resolved, files, folder, processes, force=options.force)]
+    options = engine_options(options)
+    kind = TrainingDatagen if options.engine == NATIVE else ReferenceDatagen
+    return [kind(options, resolved, files, folder, processes, force=options.force)]
 
 
 def _trial_size(options: DatagenOptions, resolved: ResolvedWorkload, folder: Path) -> int:
@@ -199,7 +211,9 @@ def _trial_size(options: DatagenOptions, resolved: ResolvedWorkload, folder: Pat
 def run(options: RunOptions, _sources: Mapping[str, str]) -> Sequence[Measurement]:
     """The benchmark, once or `--loops` times."""
     checked_count(options.loops, "--loops", MOST_LOOPS)
-    return [TrainingRun(options) for _ in range(options.loops)]
+    options = engine_options(options)
+    kind = TrainingRun if options.engine == NATIVE else ReferenceRun
+    return [kind(options) for _ in range(options.loops)]
 
 
 def configview(options: ConfigviewOptions, sources: Mapping[str, str]) -> Answer:
@@ -209,18 +223,15 @@ def configview(options: ConfigviewOptions, sources: Mapping[str, str]) -> Answer
         options.accelerator_type,
         options.params,
         workload_file=workload_path(options.workload_file),
+        data_format=options.format,
     )
     import msgspec
 
     workload = msgspec.to_builtins(resolved.workload)
-    values = {
-        f"{section}.{name}": value
-        for section, part in workload.items()
-        if isinstance(part, dict)
-        for name, value in part.items()
-    }
+    sections = {name: part for name, part in workload.items() if isinstance(part, dict)}
+    values = dict(Document(sections, {}).leaves())
     origin = resolved.document.sources
-    rows = tuple(Row(n, str(v), origin.get(n, "default")) for n, v in values.items())
+    rows = tuple(Row(n, _shown(v), origin.get(n, "default")) for n, v in values.items())
     chosen = {name: value for name, value in asdict(options).items() if name in sources}
     given = tuple(Row(n, _shown(v), sources[n]) for n, v in sorted(chosen.items()))
     title = f"{workload['model']} on {workload['accelerator']} (edition {workload['edition']})"
@@ -235,4 +246,7 @@ def configview(options: ConfigviewOptions, sources: Mapping[str, str]) -> Answer
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 (an option's value)
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        # The columns of a table: hundreds of lines that the workload file shows better.
+        return f"{len(value)} columns, {sum(column['read'] for column in value)} of them read"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

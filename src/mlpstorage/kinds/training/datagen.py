@@ -18,6 +18,7 @@ from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.dataset import SpecRecord
 from mlpstorage.engine.generation import begin_generation, finish_generation, storage_errors
+from mlpstorage.kinds.clients import clients_of
 from mlpstorage.kinds.placement import (
     launcher_for,
     needs_of,
@@ -26,7 +27,6 @@ from mlpstorage.kinds.placement import (
     safeguards_of,
 )
 from mlpstorage.kinds.training.dataset_choice import (
-    clients_of,
     dataset_spec,
     total_bytes,
 )
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from mlpstorage.core.cluster import Host
     from mlpstorage.core.events import RankResult
-    from mlpstorage.engine.dataset import DatasetSpec
+    from mlpstorage.engine.dataset import DatasetSpec, Manifest
     from mlpstorage.kinds.measurement import Safeguards
     from mlpstorage.kinds.training.options import DatagenOptions, RunOptions
     from mlpstorage.kinds.training.workload import ResolvedWorkload
@@ -173,10 +173,13 @@ class TrainingDatagen:
             run_dir=run_dir,
         )
 
+    def _finish(self, created: str) -> Manifest:
+        return finish_generation(self.spec, self.folder, created)
+
     def outcome(self, results: Sequence[RankResult]) -> Outcome:
         """Write the manifest, now that every file is there; what was written, and how fast."""
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        manifest = finish_generation(self.spec, self.folder, created)
+        manifest = self._finish(created)
         self._lock.release()
         written = sum(r.data["bytes_written"] for r in results)
         kept = sum(r.data["files_kept"] for r in results)

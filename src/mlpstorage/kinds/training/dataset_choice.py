@@ -2,104 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlpstorage.config import user_path
-from mlpstorage.core.cluster import parse_hosts
 from mlpstorage.core.errors import ConfigurationError, NotFoundError, UsageError
-from mlpstorage.core.units import GIB, format_bytes, parse_bytes
+from mlpstorage.core.units import format_bytes
 from mlpstorage.engine.dataset import MANIFEST_NAME, DatasetSpec, Manifest
+from mlpstorage.engine.decoding import require_decoder
+from mlpstorage.engine.footers import Footers
+from mlpstorage.kinds.clients import free_bytes
 from mlpstorage.kinds.training.sizing import advised_subfolders, trial_files
-from mlpstorage.watch.inventory import memory_limit_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlpstorage.core.cluster import Host
-    from mlpstorage.kinds.options import ClusterOptions
+    from mlpstorage.engine.formats.parquet.schema import Table
     from mlpstorage.kinds.training.workload import Workload
 
 # The payload does not depend on the training's shuffle seed: two runs may read one data set.
 DATA_SEED = 10
 # Beyond these a number is a slip of the finger; the arithmetic below stays exact up to them.
 MOST_ACCELERATORS = 1_000_000
-MOST_CLIENTS = 100_000
-MOST_MEMORY_BYTES = 1 << 50
 MOST_FILE_BYTES = 1 << 50
-_LONGEST_SIZE = 40
 _MOST_SIZES = 10_000_000
-_MEMORY_FIX = (
-    "give the memory of one client in GiB or with a unit, at most 1 PiB: 256, 256GiB, 1.5TB"
-)
+# Those of one data set are equal, as a rule; others cost up to a second each.
+_MOST_FOOTERS = 8
 _MOVE_AWAY = "move it away, then run datagen again with the same arguments"
-
-
-@dataclass(frozen=True)
-class Clients:
-    """The client hosts of a command and their memory; bytes per host.
-
-    `declared_bytes` is what the user said, `measured_bytes` what this host has; either may be None.
-    """
-
-    hosts: tuple[Host, ...]
-    count: int
-    declared_bytes: int | None
-    measured_bytes: int | None
-
-    @property
-    def sizing_bytes(self) -> int:
-        """Memory of all clients together for sizing: declared where given, else measured."""
-        each = self.declared_bytes if self.declared_bytes is not None else self.measured_bytes
-        return (each or 0) * self.count
-
-    @property
-    def judged_bytes(self) -> int:
-        """Memory of all clients for the rules: the larger of declared and measured."""
-        return max(self.declared_bytes or 0, self.measured_bytes or 0) * self.count
-
-
-def clients_of(options: ClusterOptions, *, here: bool) -> Clients:
-    """The clients a command names; `here` says that this host is surely one of them.
-
-    Raises:
-        UsageError: the hosts, their number or their memory are malformed or contradict.
-    """
-    hosts = parse_hosts(options.hosts)
-    if options.hosts and not hosts:
-        raise UsageError(
-            f"--hosts {' '.join(options.hosts)} names no host",
-            fix="write h1,h2 or h1:8,h2:8 or @file, or leave --hosts out for this host alone",
-        )
-    count = options.num_client_hosts
-    if not 0 <= count <= MOST_CLIENTS:
-        raise UsageError(
-            f"--num-client-hosts is {count}", fix=f"give a number from 1 to {MOST_CLIENTS}"
-        )
-    if hosts and count and count != len(hosts):
-        raise UsageError(
-            f"--hosts names {len(hosts)} hosts, --num-client-hosts says {count}",
-            fix="leave --num-client-hosts out",
-        )
-    declared = _declared_bytes(options.client_host_memory_in_gb)
-    measured = memory_limit_bytes() if here or declared is None else None
-    return Clients(hosts, len(hosts) or count or 1, declared, measured)
-
-
-def _declared_bytes(text: str) -> int | None:
-    """The memory of one client as the user says, None when nothing is said."""
-    if not text:
-        return None
-    try:
-        declared = parse_bytes(text, bare_unit=GIB) if len(text) <= _LONGEST_SIZE else None
-    except UsageError as error:
-        raise UsageError(f"--client-host-memory-in-gb: {error.what}", fix=_MEMORY_FIX) from error
-    if declared is None or not 0 < declared <= MOST_MEMORY_BYTES:
-        raise UsageError(f"--client-host-memory-in-gb is {text}", fix=_MEMORY_FIX)
-    return declared
 
 
 def data_folder(data_dir: str, model: str) -> Path:
@@ -112,11 +42,6 @@ def data_folder(data_dir: str, model: str) -> Path:
         raise UsageError("no data directory", fix="pass --data-dir, or set MLPSTORAGE_DATA_DIR")
     path = user_path(data_dir, "--data-dir")
     return path if path.name == model else path / model
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes free to this user on the filesystem where `path` is or would be made."""
-    return shutil.disk_usage(existing_parent(path)).free
 
 
 def fitting_trial(workload: Workload, accelerators: int, folder: Path) -> int:
@@ -134,13 +59,6 @@ def fitting_trial(workload: Workload, accelerators: int, folder: Path) -> int:
             fix="free space, choose another --data-dir, or emulate fewer accelerators",
         )
     return files
-
-
-def existing_parent(path: Path) -> Path:
-    """The path itself, or the nearest directory above it that exists."""
-    while not os.path.exists(path):  # noqa: PTH110 (never raises, as Path.exists does)
-        path = path.parent
-    return path
 
 
 def dataset_spec(workload: Workload, files: int) -> DatasetSpec:
@@ -172,26 +90,16 @@ def dataset_spec(workload: Workload, files: int) -> DatasetSpec:
         record_bytes=workload.record_bytes,
         record_stdev_bytes=workload.dataset.record_length_bytes_stdev,
         seed=DATA_SEED,
+        table=workload.table,
     )
 
 
 def total_bytes(spec: DatasetSpec) -> int:
     """The size of a data set: exact, or about right where the sizes would fill memory."""
     if spec.record_stdev_bytes and spec.num_files <= _MOST_SIZES:
-        return int(spec.file_bytes().sum())
+        return spec.total_bytes(spec.file_bytes())
     same = replace(spec, num_files=1, num_subfolders=0, record_stdev_bytes=0.0)
-    return spec.num_files * int(same.file_bytes()[0])
-
-
-def checked_count(value: int, option: str, most: int) -> int:
-    """A number of things that a user gave.
-
-    Raises:
-        UsageError: it is not from 1 to `most`.
-    """
-    if not 1 <= value <= most:
-        raise UsageError(f"{option} is {value}", fix=f"give a number from 1 to {most}")
-    return value
+    return spec.num_files * same.total_bytes(same.file_bytes())
 
 
 def load_manifest(folder: Path, workload: Workload) -> Manifest:
@@ -221,7 +129,28 @@ def load_manifest(folder: Path, workload: Workload) -> Manifest:
                 why=f"the run is about {workload.model}",
                 fix="choose the --data-dir of the right data set, or generate one elsewhere",
             )
+    if held.table != wanted.table:
+        raise ConfigurationError(
+            f"{folder} holds Parquet files of another schema: "
+            f"{_table_difference(held.table, wanted.table)}",
+            why=f"the run is about {workload.model}, as dataset.parquet describes it",
+            fix="choose the --data-dir of the right data set, or generate one elsewhere",
+        )
     return manifest
+
+
+def _table_difference(held: Table | None, wanted: Table | None) -> str:
+    """What differs first between two schemas, for a message."""
+    if held is None or wanted is None:
+        return "one of them has none"
+    if held.row_group_rows != wanted.row_group_rows:
+        return f"row groups of {held.row_group_rows} rows, not {wanted.row_group_rows}"
+    if held.compression != wanted.compression:
+        return f"compression {held.compression}, not {wanted.compression}"
+    for has, wants in zip(held.columns, wanted.columns, strict=False):
+        if has != wants:
+            return f"column {has.name} ({has.dtype} × {has.size}), not {wants.name}"
+    return f"{len(held.columns)} columns, not {len(wanted.columns)}"
 
 
 def require_files(manifest: Manifest, folder: Path, files: int) -> None:
@@ -241,6 +170,21 @@ def require_files(manifest: Manifest, folder: Path, files: int) -> None:
         )
 
 
+def check_contents(manifest: Manifest, folder: Path, files: int, workload: Workload) -> None:
+    """Look into a few files of a table, and for what decoding needs.
+
+    Raises:
+        MlpstorageError: a file is not what the workload reads (named), or a library is missing.
+    """
+    spec, columns = manifest.spec, workload.read_columns
+    if workload.reader.decode == "full":
+        require_decoder(spec.format, spec.samples_per_file)
+    if spec.table is not None:
+        footers = Footers(spec.namer(str(folder)), spec.table, spec.samples_per_file, columns)
+        for index in {*range(0, files, max(1, files // _MOST_FOOTERS)), files - 1}:
+            footers.of(index)
+
+
 def check_files(manifest: Manifest, folder: Path, files: int, *, most: int = 2000) -> None:
     """Look at the size of the data files, or of evenly spread ones when there are very many.
 
@@ -248,26 +192,31 @@ def check_files(manifest: Manifest, folder: Path, files: int, *, most: int = 200
         NotFoundError: a file is missing (named).
         ConfigurationError: a file has another size than the manifest says (named).
     """
+    spec = manifest.spec
     step = max(1, files // most)
     for index in {*range(0, files, step), files - 1}:
-        path, expected = (
-            folder / manifest.spec.relative_path(index),
-            int(manifest.file_bytes[index]),
+        path = folder / spec.relative_path(index)
+        _check_file(path, int(manifest.file_bytes[index]))
+        for companion in spec.file_format.companions:
+            beside = path.with_name(companion.name_of(path.name))
+            _check_file(beside, companion.file_bytes(spec.samples_per_file))
+
+
+def _check_file(path: Path, expected: int) -> None:
+    """Check that a regular file is there and has its size."""
+    fix = "run datagen again with the same arguments: it writes what is missing"
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        link = f": it is a link to {path.readlink()}" if path.is_symlink() else ""
+        raise NotFoundError(f"data file {path} is missing{link}", fix=fix) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(
+            f"{path} is not a file", why="the data set's manifest names it", fix=_MOVE_AWAY
         )
-        fix = "run datagen again with the same arguments: it writes what is missing"
-        try:
-            found = path.stat()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            link = f": it is a link to {path.readlink()}" if path.is_symlink() else ""
-            raise NotFoundError(f"data file {path} is missing{link}", fix=fix) from error
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigurationError(
-                f"{path} is not a file", why="the data set's manifest names it", fix=_MOVE_AWAY
-            )
-        size = found.st_size
-        if size != expected:
-            raise ConfigurationError(
-                f"data file {path} has {size} bytes, not {expected}",
-                why="the data set's manifest promises the full length",
-                fix=fix,
-            )
+    if found.st_size != expected:
+        raise ConfigurationError(
+            f"data file {path} has {found.st_size} bytes, not {expected}",
+            why="the data set's manifest promises the full length",
+            fix=fix,
+        )

@@ -22,11 +22,14 @@ class WorkloadOptions:
 
     model: str = opt(
         MISSING,
-        "Workload: unet3d, resnet50, cosmoflow, or of --workload-file.",
+        "Workload: unet3d, resnet50, cosmoflow, retinanet, dlrm, flux, or of --workload-file.",
         short="-m",
         group=WHAT,
     )
     workload_file: str = opt("", "Your own workload file (YAML, same schema).", group=WHAT)
+    format: str = opt(
+        "", "Format of the data files instead of the workload's: parquet, npz, hdf5, …", group=WHAT
+    )
     params: tuple[str, ...] = opt(
         (), "Parameters of the workload, as section.key=value.", short="-p", group=WHAT, many=True
     )
@@ -36,11 +39,27 @@ class WorkloadOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineOptions(LaunchOptions):
+    """Who reads and writes the data: this program, or DLIO in its place."""
+
+    engine: str = opt("native", "Who reads and writes the data: native or dlio.", group=HOW)
+    dlio_path: str = opt(
+        "", "Directory that holds another dlio_benchmark than the installed one.", group=HOW
+    )
+    dlio_stock: bool = opt(
+        False, "Leave DLIO's formatting of all samples for each one as it is (slow).", group=HOW
+    )
+    dlio_start_method: str = opt(
+        "fork", "How DLIO starts the workers of PyTorch's loader: fork or spawn.", group=HOW
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasizeOptions(ClusterOptions, WorkloadOptions):
     """Options of `training datasize`."""
 
     accelerator_type: str = opt(
-        MISSING, "Emulated accelerator: a100, h100, b200.", short="-g", group=WHAT
+        MISSING, "Emulated accelerator: a100, h100, b200, mi355.", short="-g", group=WHAT
     )
     max_accelerators: int = opt(
         MISSING, "The most accelerators you will run with.", short="-ma", group=WHAT
@@ -48,7 +67,7 @@ class DatasizeOptions(ClusterOptions, WorkloadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatagenOptions(LaunchOptions, WorkloadOptions):
+class DatagenOptions(EngineOptions, WorkloadOptions):
     """Options of `training datagen`."""
 
     accelerator_type: str = opt(
@@ -71,11 +90,11 @@ class DatagenOptions(LaunchOptions, WorkloadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(SeriesOptions, LaunchOptions, WorkloadOptions):
+class RunOptions(SeriesOptions, EngineOptions, WorkloadOptions):
     """Options of `training run`."""
 
     accelerator_type: str = opt(
-        MISSING, "Emulated accelerator: a100, h100, b200.", short="-g", group=WHAT
+        MISSING, "Emulated accelerator: a100, h100, b200, mi355.", short="-g", group=WHAT
     )
     num_accelerators: int = opt(
         MISSING, "Emulated accelerators over all hosts: one process each.", short="-na", group=WHAT

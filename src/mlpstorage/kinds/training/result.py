@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +15,7 @@ from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.stats import mean, stdev
 from mlpstorage.core.units import MIB, format_bytes, format_seconds
 from mlpstorage.engine.histogram import merge, percentile
+from mlpstorage.kinds.counters import COUNTED_FILESYSTEMS
 from mlpstorage.kinds.training.bottleneck import Evidence, bottleneck_of, explain
 from mlpstorage.kinds.training.metrics import EpochTimings, Window, aggregate
 from mlpstorage.kinds.training.record import EpochRecord
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
     from mlpstorage.engine.dataset import DatasetSpec
     from mlpstorage.kinds.training.metrics import TrainingMetrics
     from mlpstorage.kinds.training.workload import Workload
-
-# Filesystems whose reads the kernel counts in read_bytes of /proc/<pid>/io.
-_COUNTED = frozenset(
-    {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "nfs", "nfs4", "tmpfs", "ramfs"}
-)
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,11 @@ def outcome_of(
     files: int,
     folder: Path,
     trial: bool,
+    nominal: bool = False,
 ) -> Outcome:
     """The outcome of a run whose ranks have all delivered.
+
+    `nominal` makes the AU by the compute time that was asked for the headline (DLIO 2.0.0).
 
     Raises:
         BenchmarkError: a rank's record is incomplete.
@@ -87,6 +86,9 @@ def outcome_of(
     batch = workload.reader.batch_size
     timings = [[_timings(record, batch) for record in ranks] for ranks in measured.epochs]
     metrics = aggregate(timings, window, workload.train.computation_time)
+    measured_au = metrics.au_percent
+    if nominal:
+        metrics = replace(metrics, au_percent=metrics.au_nominal_percent)
     filesystem = filesystem_of(folder)
     evidence = _evidence(measured, metrics, filesystem)
     subject = ResultSubject(
@@ -99,6 +101,9 @@ def outcome_of(
     )
     summary = _summary(measured, metrics, evidence, workload, spec, files)
     summary["filesystem"] = filesystem
+    if nominal:
+        summary["au_formula"] = "nominal compute, first step left out, as DLIO 2.0.0"
+        summary["train_au_measured_percentage"] = list(measured_au)
     summary["trial"] = trial
     return Outcome(
         summary=summary,
@@ -124,15 +129,26 @@ def _evidence(measured: Measured, metrics: TrainingMetrics, filesystem: str) -> 
     records = measured.all
     seconds = math.fsum(r.block_seconds for r in records)
     rchar = sum(r.rchar for r in records)
-    cached = 1 - min(sum(r.read_bytes for r in records) / rchar, 1) if rchar else None
+    # Epoch by epoch: what one of them reads twice, or a library's pages, makes no other one cold.
+    cold = sum(min(r.read_bytes, r.rchar) for r in records)
+    cached = 1 - cold / rchar if rchar else None
     return Evidence(
         au_percent=mean(metrics.au_percent),
         wait_share=math.fsum(sum(r.load_us) / 1e6 for r in records) / seconds,
-        reader_share=math.fsum(r.reader_busy_seconds / r.readers for r in records) / seconds,
+        reader_share=_reader_share(records, seconds),
         host_cpu_share=max(r.host_busy_seconds / (r.block_seconds * r.host_cpus) for r in records),
         rank_cores=max((r.user_seconds + r.system_seconds) / r.block_seconds for r in records),
-        user_cores=max(r.user_seconds / r.block_seconds for r in records),
-        cached_share=cached if filesystem in _COUNTED else None,
+        user_cores=max(r.user_seconds / (r.block_seconds * r.processes) for r in records),
+        cached_share=cached if filesystem in COUNTED_FILESYSTEMS else None,
+    )
+
+
+def _reader_share(records: Sequence[EpochRecord], seconds: float) -> float | None:
+    busy = [r.reader_busy_seconds for r in records]
+    if any(one is None for one in busy):
+        return None
+    return (
+        math.fsum((one or 0.0) / r.readers for one, r in zip(busy, records, strict=True)) / seconds
     )
 
 
@@ -145,9 +161,8 @@ def _summary(
     files: int,
 ) -> dict[str, Any]:
     """The summary document: DLIO's keys first, then ours."""
-    record = workload.dataset.record_length_bytes
     rates = metrics.samples_per_second
-    io = [rate * record / MIB for rate in rates]
+    io = [rate * workload.read_bytes / MIB for rate in rates]
     hosts = sorted(set(measured.hosts))
     au_met = mean(metrics.au_percent) >= 100 * workload.metric.au
     latency = merge([{int(k): v for k, v in r.visit_us.items()} for r in measured.all])
@@ -181,11 +196,18 @@ def _summary(
         "au_formula": "measured compute over the metric window",
         "train_au_nominal_percentage": list(metrics.au_nominal_percent),
         "reference_throughput_samples_per_second": list(metrics.reference_samples_per_second),
+        "format": workload.dataset.format,
+        "decode": workload.reader.decode,
+        "decode_cpu_seconds_per_epoch": [
+            math.fsum(r.decode_seconds for r in ranks) for ranks in measured.epochs
+        ],
         "read_bytes_per_epoch": moved,
         "read_MiB_per_second": [b / s / MIB for b, s in zip(moved, seconds, strict=True)],
         "file_read_latency_us": {
             f"p{share:g}": percentile(latency, share / 100) for share in (50, 95, 99, 99.9)
-        },
+        }
+        if latency
+        else None,
         "cache_drop": sorted({r.drop_method for r in measured.all}),
         "bottleneck": {
             "verdict": bottleneck_of(evidence).value,
@@ -199,7 +221,6 @@ def _headline(summary: dict[str, Any], evidence: Evidence, workload: Workload) -
     metric = summary["metric"]
     floor = 100 * workload.metric.au
     rate = metric["train_throughput_mean_samples_per_second"]
-    lat = summary["file_read_latency_us"]
     return Section(
         "result",
         rows=(
@@ -216,16 +237,19 @@ def _headline(summary: dict[str, Any], evidence: Evidence, workload: Workload) -
             Row(
                 "I/O",
                 f"{metric['train_io_mean_MB_per_second'] * MIB / 1e6:.1f} MB/s",
-                f"{format_bytes(rate * workload.dataset.record_length_bytes)}/s",
+                f"{format_bytes(rate * workload.read_bytes)}/s",
             ),
-            Row(
-                "file read",
-                f"{format_seconds(lat['p50'] / 1e6)} median",
-                f"{format_seconds(lat['p99'] / 1e6)} p99",
-            ),
+            *_latency_rows(summary["file_read_latency_us"]),
             Row("bottleneck", summary["bottleneck"]["verdict"], explain(evidence)),
         ),
     )
+
+
+def _latency_rows(latency: dict[str, int] | None) -> tuple[Row, ...]:
+    if latency is None:
+        return ()
+    median, slow = (format_seconds(latency[name] / 1e6) for name in ("p50", "p99"))
+    return (Row("file read", f"{median} median", f"{slow} p99"),)
 
 
 def _epoch_section(measured: Measured, metrics: TrainingMetrics) -> Section:

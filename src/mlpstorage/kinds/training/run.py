@@ -18,6 +18,7 @@ from mlpstorage.core.rules import Category, Phase, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.dataset import MANIFEST_NAME
+from mlpstorage.kinds.clients import checked_count, clients_of, existing_parent
 from mlpstorage.kinds.placement import (
     launcher_for,
     needs_of,
@@ -30,11 +31,9 @@ from mlpstorage.kinds.training import result
 from mlpstorage.kinds.training.datagen import TrainingDatagen, checked_processes
 from mlpstorage.kinds.training.dataset_choice import (
     MOST_ACCELERATORS,
+    check_contents,
     check_files,
-    checked_count,
-    clients_of,
     data_folder,
-    existing_parent,
     fitting_trial,
     load_manifest,
     require_files,
@@ -56,10 +55,8 @@ if TYPE_CHECKING:
     from mlpstorage.core.plan import Outcome
     from mlpstorage.core.rules import Issue
     from mlpstorage.engine.dataset import Manifest
+    from mlpstorage.kinds.clients import Clients
     from mlpstorage.kinds.measurement import Safeguards
-    from mlpstorage.kinds.training.dataset_choice import (
-        Clients,
-    )
     from mlpstorage.kinds.training.options import RunOptions
     from mlpstorage.kinds.training.sizing import (
         Sizing,
@@ -124,6 +121,7 @@ class TrainingRun:
             options.params,
             workload_file=workload_path(options.workload_file),
             defaults=defaults,
+            data_format=options.format,
         )
 
     def _trial_defaults(self, plain: ResolvedWorkload) -> Document:
@@ -302,9 +300,17 @@ class TrainingRun:
         return replace(
             needs,
             places=(data,) if remote or reader.odirect else (),
-            memory_bytes_per_rank=RANK_BYTES + reader.read_threads * reader.transfer_size,
+            memory_bytes_per_rank=RANK_BYTES + reader.read_threads * self._visit_bytes(),
             open_files_per_rank=reader.read_threads + RANK_FILES,
         )
+
+    def _visit_bytes(self) -> int:
+        """The memory of a reader: one read, or all that it decodes at a time."""
+        workload = self.resolved.workload
+        if workload.reader.decode == "none":
+            return workload.reader.transfer_size
+        rows = workload.table.row_group_rows if workload.table else 1
+        return max(workload.reader.transfer_size, round(rows * workload.read_bytes))
 
     def problems(self) -> Sequence[Problem]:
         """Whatever is wrong with places, data set and steps; everything that is, not the first."""
@@ -324,6 +330,7 @@ class TrainingRun:
             manifest = self._manifest()
             require_files(manifest, self.folder, self.files)
             check_files(manifest, self.folder, self.files)
+            check_contents(manifest, self.folder, self.files, self.resolved.workload)
         except MlpstorageError as error:
             found.append(Problem(error.what, error.why, error.fix, error.exit_code))
         return found
@@ -343,6 +350,7 @@ class TrainingRun:
         """The command that makes the data set of this run."""
         options = self.options
         own = ["--workload-file", options.workload_file] if options.workload_file else []
+        own += ["--format", options.format] if options.format else []
         words = [word for word in options.params if not word.startswith(f"{_FILES}=")]
         command = ["mlpstorage", "training", "datagen", "--model", options.model, *own]
         command += ["--data-dir", options.data_dir, "--params", *words, f"{_FILES}={self.files}"]
@@ -373,6 +381,8 @@ class TrainingRun:
                 "epochs": train.epochs,
                 "computation_time": train.computation_time,
                 "drop_caches": self.options.drop_caches,
+                "columns": workload.read_columns,
+                "decode": reader.decode,
             },
             size=self.options.num_accelerators,
             run_dir=run_dir,

@@ -133,7 +133,8 @@ def dlio_importable(needs: Needs, facts: Facts) -> Iterator[Finding]:
     for host in facts.hosts if needs.hosts else (facts.here,):
         if host.system is None:
             continue
-        missing = [name for name in dlio.MODULES if name not in host.system.modules_found]
+        wanted = dlio.modules(needs.engine_path)
+        missing = [name for name in wanted if name not in host.system.modules_found]
         if missing:
             by_hand = "; ".join(dlio.manual_lines())
             yield Finding(
@@ -143,3 +144,13 @@ def dlio_importable(needs: Needs, facts: Facts) -> Iterator[Finding]:
                 fix=f"{_on(host, dlio.COMMAND)}; it stands for: {by_hand}",
                 host=host.name,
             )
+        for name in needs.engine_modules:
+            if name not in host.system.modules_found:
+                yield Finding(
+                    "engine.dlio",
+                    f"DLIO needs {name} for this workload, and there is no such module",
+                    why=f"{needs.purpose} uses --engine dlio",
+                    fix=f"{_on(host, shlex.join(dlio.pip_command(dlio.EXTRAS.get(name, name))))}, "
+                    "or use --engine native",
+                    host=host.name,
+                )
