@@ -53,7 +53,6 @@ class Case:
     batch: int
     threads: int
     seconds: float
-    shuffle: str = "seed"
 
     def text(self, seconds: float) -> str:
         """The workload file, with that compute time."""
@@ -70,10 +69,10 @@ class Case:
 
 
 CASES = (
-    Case("unet3d-like", "npz", 16 << 20, 64, 1, 2, 4, 0.05),
-    Case("cosmoflow-like", "npz", 2_828_486, 256, 1, 1, 4, 0.01),
-    Case("resnet50-like", "npy", 114_660, 4096, 1, 64, 4, 0.05),
-    Case("parquet", "parquet", 114_660, 64, 64, 64, 4, 0.05),
+    Case("unet3d-like", "npz", 16 << 20, 64, 1, 2, 4, 0.4),
+    Case("cosmoflow-like", "npz", 2_828_486, 256, 1, 1, 4, 0.1),
+    Case("resnet50-like", "npy", 114_660, 4096, 1, 64, 4, 0.3),
+    Case("parquet", "parquet", 114_660, 64, 64, 64, 4, 0.3),
 )
 
 

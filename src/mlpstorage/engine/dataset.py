@@ -126,7 +126,7 @@ class DatasetSpec:
         return np.maximum(np.rint(side * side), 1).astype(np.int64)
 
     def file_bytes(self) -> NDArray[np.int64]:
-        """The size of every data file, or its upper bound: int64 of shape (num_files,)."""
+        """The exact size of every data file: int64 of shape (num_files,)."""
         return self.file_format.file_bytes(self.sample_bytes(), self.samples_per_file)
 
     def companion_bytes(self) -> int:
@@ -255,7 +255,7 @@ class Manifest:
         Args:
             spec: What was generated.
             created: See the class.
-            found: The sizes that the data files have, where the format does not know them exactly.
+            found: The sizes that the data files have, where another program wrote them.
             producer: See the class.
         """
         sizes = spec.file_bytes() if found is None else found

@@ -129,13 +129,9 @@ class _Share:
         )  # fmt: skip
 
     def _whole_bytes(self, path: Path, size: int) -> int | None:
-        """The bytes of a file and its companions if they are all whole.
-
-        Where sizes are not exact, a file that has its final name is: whatever an earlier data set
-        left there, `begin_generation` has removed.
-        """
+        """The bytes of a file and its companions if they are all whole."""
         found = _size_of(path)
-        if found is None or (found != size and self._format.exact_sizes):
+        if found != size:
             return None
         for companion in self._format.companions:
             wanted = companion.file_bytes(self._spec.samples_per_file)

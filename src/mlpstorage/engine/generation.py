@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from mlpstorage.engine.dataset import DatasetSpec
 
 BEGUN_NAME = "mlpstorage-datagen.json"
-# In the place of a file's size: none is there, and any will do.
-_ABSENT = _ANY = -1
+# In the place of the size of a file that is not there.
+_ABSENT = -1
 _COMPANION = "|".join(map(re.escape, COMPANION_SUFFIXES))
 _DATA_FILE = re.compile(rf"img_(?P<index>\d+)_of_\d+\.\w+(?P<companion>{_COMPANION}|)")
 _PART_FILE = re.compile(rf"\.img_\d+_of_\d+\.\w+(?:{_COMPANION}|)\.part")
@@ -70,7 +70,7 @@ def begin_generation(spec: DatasetSpec, folder: Path, *, force: bool = False) ->
         held = None if force else _held(spec, folder)
         _remove_parts(folder)
         found = _found(spec, folder)
-        present = _agree(found, _wanted(spec, held))
+        present = found == spec.file_bytes()
         if present.all() and held is not None:
             (folder / BEGUN_NAME).unlink(missing_ok=True)
             return True
@@ -80,9 +80,6 @@ def begin_generation(spec: DatasetSpec, folder: Path, *, force: bool = False) ->
             spec.total_bytes(spec.file_bytes()[~present]),
             missing * (1 + len(spec.file_format.companions)),
         )
-        # Where sizes are not exact, only the manifest tells that these are not whole.
-        for index in np.flatnonzero((found >= 0) & ~present):
-            (folder / spec.relative_path(int(index))).unlink()
         write_whole(folder / BEGUN_NAME, encode(SpecRecord.of(spec)))
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
     return False
@@ -118,14 +115,13 @@ def finish_generation(spec: DatasetSpec, folder: Path, created: str) -> Manifest
         AccessError: the folder cannot be written.
     """
     with storage_errors(folder):
-        found, wanted = _found(spec, folder), _wanted(spec, None)
-        for index in np.flatnonzero(~_agree(found, wanted)):
+        manifest = Manifest.of(spec, created)
+        for index in np.flatnonzero(_found(spec, folder) != manifest.file_bytes):
             path = folder / spec.relative_path(int(index))
-            found[index] = _require_file(path, int(wanted[index]))
+            _require_file(path, int(manifest.file_bytes[index]))
             for companion in spec.file_format.companions:
                 size = companion.file_bytes(spec.samples_per_file)
                 _require_file(path.with_name(companion.name_of(path.name)), size)
-        manifest = Manifest.of(spec, created, found)
         _remove_parts(folder)
         for name in spec.subfolders():
             sync_folder(folder / name)
@@ -149,7 +145,7 @@ def begin_foreign(spec: DatasetSpec, folder: Path, producer: str, *, force: bool
         if force:
             _clear(folder)
         held = None if force else _held(spec, folder, producer)
-        if held is not None and _agree(_found(spec, folder), held.file_bytes).all():
+        if held is not None and np.array_equal(_found(spec, folder), held.file_bytes):
             return True
         sizes = spec.file_bytes()
         _require_space(folder, spec.total_bytes(sizes), len(sizes))
@@ -167,7 +163,7 @@ def finish_foreign(spec: DatasetSpec, folder: Path, created: str, producer: str)
     with storage_errors(folder):
         found = _found(spec, folder)
         for index in np.flatnonzero(found == _ABSENT):
-            found[index] = _require_file(folder / spec.relative_path(int(index)), _ANY)
+            found[index] = _require_file(folder / spec.relative_path(int(index)))
         manifest = Manifest.of(spec, created, found, producer=producer)
         for name in spec.subfolders():
             sync_folder(folder / name)
@@ -270,23 +266,6 @@ def _remove_parts(folder: Path) -> None:
             Path(entry).unlink()
 
 
-def _wanted(spec: DatasetSpec, held: Manifest | None) -> NDArray[np.int64]:
-    """The sizes that the data files must have: int64 of shape (num_files,), -1 for any.
-
-    A file that has its name came by renaming, so it was whole then; that it still is, an exact size
-    shows, or the manifest that was written after all of them.
-    """
-    if spec.file_format.exact_sizes:
-        return spec.file_bytes()
-    return np.full(spec.num_files, _ANY, np.int64) if held is None else held.file_bytes
-
-
-def _agree(found: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which data files are there and as they must be: bool of shape (num_files,)."""
-    agree: NDArray[np.bool_] = (found != _ABSENT) & ((wanted == _ANY) | (found == wanted))
-    return agree
-
-
 def _found(spec: DatasetSpec, folder: Path) -> NDArray[np.int64]:
     """The sizes of the data files: int64 of shape (num_files,), -1 where one or a companion lacks.
 
@@ -317,10 +296,10 @@ def _found(spec: DatasetSpec, folder: Path) -> NDArray[np.int64]:
     return sizes
 
 
-def _require_file(path: Path, size: int) -> int:
+def _require_file(path: Path, size: int | None = None) -> int:
     """Look once more at a file that seems missing: opening it renews what a client has cached.
 
-    Returns the size that it has; a wanted `size` of -1 stands for any.
+    Returns the size that it has, which must be `size` unless that is None.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -334,7 +313,7 @@ def _require_file(path: Path, size: int) -> int:
         found = os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
-    if size not in (_ANY, found):
+    if size not in (None, found):
         raise BenchmarkError(
             f"{path} has {found} bytes after generation, not {size}",
             why="a data set is usable only as a whole",

@@ -246,7 +246,6 @@ def test_fixed_tables_ignore_drawn_sizes() -> None:
     form = Parquet(Table((Column("a", "binary", 10), Column("b", "int64")), 4))
     assert len(set(form.file_bytes(np.array([1, 10, 1000], np.int64), 9).tolist())) == 1
     assert form.payload_bytes(1000) == 18
-    assert form.exact_sizes
 
 
 def test_pages_that_the_format_cannot_hold_are_refused() -> None:

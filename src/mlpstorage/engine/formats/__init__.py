@@ -127,15 +127,11 @@ class Format(Protocol):
     def companions(self) -> tuple[Companion, ...]:
         """The side files of each data file; they are whole before it has its final name."""
 
-    @property
-    def exact_sizes(self) -> bool:
-        """Whether `file_bytes` is the size of a file, or else no more than its upper bound."""
-
     def payload_bytes(self, record_bytes: int) -> int:
         """How many payload bytes a sample of that drawn size really holds."""
 
     def file_bytes(self, record_bytes: NDArray[np.int64], samples: int) -> NDArray[np.int64]:
-        """The size of every file whose samples have these drawn sizes; any shape.
+        """The exact size of every file whose samples have these drawn sizes; any shape.
 
         Companions are not counted.
         """
@@ -159,17 +155,12 @@ class LaidOut(Format, Protocol):
 
 
 class SelfContained:
-    """What most formats have in common: one file says it all, and its size is known beforehand."""
+    """What most formats have in common: one file says it all."""
 
     @property
     def companions(self) -> tuple[Companion, ...]:
         """None."""
         return ()
-
-    @property
-    def exact_sizes(self) -> bool:
-        """They are."""
-        return True
 
 
 @functools.cache

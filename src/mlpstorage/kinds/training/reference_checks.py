@@ -127,6 +127,8 @@ def findings(workload: Workload, tree: Tree) -> list[str]:
                 f"a {dataset.format} file of {dataset.num_samples_per_file} samples is read whole "
                 "for each of them"
             )
+        if dataset.format == "npy":
+            found.append("of an npy file the first 4 KiB are read twice: numpy's header, then data")
         if dataset.num_samples_per_file > 1 and dataset.format == "hdf5":
             found.append("an hdf5 file is opened, and its structures read, for each of its samples")
         if dataset.format == "parquet" and reader.sample_shuffle != "off":
