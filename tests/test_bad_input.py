@@ -179,7 +179,7 @@ def test_a_number_is_a_whole_number_in_range(inside: Callable[..., Said], value:
         ("train.computation_time=1e400", ["is inf", "<= 86400"]),
         ("dataset.record_length_bytes=.inf", ["is inf"]),
         ("dataset.record_length_bytes=1e300", ["is 1e+300"]),
-        ("dataset.format=NPZ", ["npz, png, tfrecord"]),
+        ("dataset.format=NPZ", ["npz, parquet, png, tfrecord"]),
         ("dataset.num_files_train=1000000000000", ["1000000000000", "<= 100000000"]),
         (f"reader.batch_size={'9' * 5000}", ["reader.batch_size"]),
         ("reader.odirect=yes", ["true or false"]),
