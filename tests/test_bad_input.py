@@ -659,7 +659,7 @@ def test_a_signal_ends_everything_in_order(
     assert number.name in err
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert statuses(program)[-1] == "interrupted"
-    assert not (program.home / "data/tiny/.mlpstorage-datagen.lock").exists()
+    assert not (program.home / "data/tiny/.mlpstorage.lock").exists()
 
 
 def test_a_signal_before_the_ranks_is_no_silent_death(program: Program) -> None:

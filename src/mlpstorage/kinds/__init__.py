@@ -25,4 +25,12 @@ KINDS = (
         run="Write checkpoints, and read them back.",
         configview="Show every value and where it came from.",
     ),
+    command_group(
+        "vectordb",
+        "Vector search: how many queries per second does storage sustain, at what recall?",
+        "mlpstorage.kinds.vectordb",
+        datasize="Work out memory, disk and hours, for every backend.",
+        datagen="Make vectors, queries and their exact neighbours, or go on with them.",
+        run="Load and index if needed, then search with more and more clients.",
+    ),
 )

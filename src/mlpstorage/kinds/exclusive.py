@@ -1,4 +1,4 @@
-"""One generation at a time in a data folder: two would remove each other's unfinished files."""
+"""One program at a time in a folder: two would remove or write over each other's work."""
 
 from __future__ import annotations
 
@@ -14,31 +14,37 @@ from mlpstorage.engine.generation import storage_errors
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOCK_NAME = ".mlpstorage-datagen.lock"
+LOCK_NAME = ".mlpstorage.lock"
 _HELD = frozenset({errno.EWOULDBLOCK, errno.EACCES})
 
 
 class FolderLock:
-    """A lock on a data folder, held by the process that launches a generation.
+    """A lock on a folder, held by the process that launches the ranks.
 
     The kernel frees it when the process ends, however it ends. Network file systems with
     flock (NFS, CephFS, GPFS, Lustre with `-o flock`) enforce it between hosts; where there is none,
     nothing is locked.
+
+    Args:
+        folder: What is locked.
+        doing: What the holder does there, for the message.
+        option: Which flag chooses the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, doing: str, option: str) -> None:
+        self._folder, self._doing, self._option = folder, doing, option
         self._path = folder / LOCK_NAME
         self._held: weakref.finalize[..., FolderLock] | None = None
 
     def acquire(self) -> None:
-        """Take the lock, if it is not held by this object already; the folder must exist.
+        """Take the lock, if it is not held by this object already; makes the folder.
 
         Raises:
             ConfigurationError: another process has it.
             AccessError, BenchmarkError: the folder cannot be written.
         """
         with storage_errors(self._folder, self._path):
+            self._folder.mkdir(parents=True, exist_ok=True)
             while self._held is None:
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 if not self._lock(descriptor):
@@ -60,9 +66,9 @@ class FolderLock:
             holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
             os.close(descriptor)
             raise ConfigurationError(
-                f"{holder} is generating data in {self._folder}",
-                why="two generations in one folder would disturb each other",
-                fix="wait until it has ended, or choose another --data-dir",
+                f"{holder} is {self._doing} in {self._folder}",
+                why="two programs in one folder would disturb each other",
+                fix=f"wait until it has ended, or choose another {self._option}",
             ) from error
         return True
 

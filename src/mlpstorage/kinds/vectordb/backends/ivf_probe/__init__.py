@@ -1,0 +1,1 @@
+"""Our transparent probe of inverted lists: centroids in memory, each list one aligned extent."""

@@ -1,0 +1,1 @@
+"""zvec: a DiskANN graph in this process, read with O_DIRECT."""

@@ -1,0 +1,47 @@
+"""What one rank does in `vectordb datagen`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpstorage.core.events import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlpstorage.core.events import Event
+    from mlpstorage.engine.comm import Comm
+
+# Read by the BLAS when numpy is imported, which happens below: ranks share the cores among them.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
+    """Make this rank's share of the vectors, then of the exact neighbours.
+
+    Raises:
+        MlpstorageError: the storage refuses or is full, or a source is damaged.
+    """
+    if comm.size > 1:
+        for name, value in ONE_THREAD.items():
+            os.environ.setdefault(name, value)
+    import msgspec
+
+    from mlpstorage.engine.vectors.making import Making
+    from mlpstorage.engine.vectors.manifest import VectorSpec
+
+    def report(activity: str, done: int, total: int, moved: int) -> None:
+        emit(Progress(comm.rank, activity, done, total, "blocks", moved))
+
+    spec = msgspec.convert(argument["spec"], VectorSpec)
+    making = Making(spec, Path(argument["folder"]), comm, report)
+    if argument["finished"]:
+        return {"finished": True}
+    counted: dict[str, Any] = dict(making.vectors())
+    found = making.truth()
+    if found is not None:
+        counted["structure"] = msgspec.to_builtins(found[0])
+        counted["confirmed"] = found[1]
+    return counted
