@@ -10,12 +10,17 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["lab.fixture"]
+
+# How long an example takes is the machine's affair, and no test is about it.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 TINY = """\
 model: tiny

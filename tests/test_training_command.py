@@ -241,11 +241,11 @@ def test_history_lists_shows_and_reruns(program: Program) -> None:
 
 
 def test_loops_make_one_run_each(program: Program) -> None:
-    """--loops 2 gives two results in two directories, though both start within a second."""
+    """--loops 2 gives a warm-up and two results, a directory each, whenever they start."""
     program.datagen(8)
     done = program.run(8, "--loops", "2")
     assert done.code == 1, done.err
-    assert len(list((program.home / "results/training/tiny/run").iterdir())) == 2
+    assert len(list((program.home / "results/training/tiny/run").iterdir())) == 3
 
 
 def test_direct_reading_reads_from_the_device(program: Program) -> None:

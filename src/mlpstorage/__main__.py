@@ -9,7 +9,11 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line of this process."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # Python ends itself by SIGINT, whatever its exit code, if an interrupt has once come out of the
+    # exec of a text, as in the making of a dataclass; the next one that ends well clears that.
+    exec("")  # noqa: S102 (nothing is executed)
+    sys.exit(code)
 
 
 def run(argv: list[str]) -> int:

@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -19,11 +18,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError, MlpstorageError
-from mlpstorage.core.events import Progress, RankFailed, RankResult, RankStarted
+from mlpstorage.core.events import Figure, Progress, RankFailed, RankResult, RankStarted
 from mlpstorage.engine.comm import MpiComm, PeerLostError, PipeComm, SoloComm, host_name
+from mlpstorage.engine.stopping import OwnWish, Stopping, shared_wish
 from mlpstorage.launch.network import use_network
 from mlpstorage.launch.tether import die_with_parent, tie_to_parent
-from mlpstorage.launch.wire import PEER_LOST, LocalSeat, RankSpec, encode_event
+from mlpstorage.launch.wire import PEER_LOST, STOP, LocalSeat, RankSpec, encode_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,23 +114,37 @@ def main() -> None:
 def _join(place: Place) -> tuple[Comm, RankSpec]:
     """Read the job and join the other ranks."""
     if not place.under_mpi:
-        spec = _read_spec("local")
-        if place.seat is None or spec.size == 1:
-            return SoloComm(), spec
-        for channel in place.seat.channels:
-            for fd in channel:
-                os.set_inheritable(fd, False)
-        return PipeComm(place.rank, spec.size, place.seat.channels), spec
+        spec, _ = _read_spec("local")
+        return _local_comm(place.seat, spec.size), spec
     use_network(os.environ)
     comm = MpiComm()
     check_world(comm.size, place.launcher_size)
-    spec = comm.broadcast(_read_spec("mpi") if comm.rank == 0 else None)
-    check_world(comm.size, spec.size)
-    return comm, spec
+    job, heard = _read_spec("mpi") if comm.rank == 0 else (None, b"")
+    told: RankSpec = comm.broadcast(job)
+    check_world(comm.size, told.size)
+    if comm.rank == 0:
+        comm.stopping = Stopping(comm, OwnWish(0, STOP.strip(), heard))
+    return comm, told
 
 
-def _read_spec(transport: str) -> RankSpec:
-    line = sys.stdin.buffer.readline()
+def _local_comm(seat: LocalSeat | None, size: int) -> Comm:
+    """The ranks of this host, tied by pipes that no child of ours inherits."""
+    if seat is None:
+        return SoloComm()
+    inherited = [fd for channel in seat.channels for fd in channel]
+    for fd in inherited + ([seat.wish] if seat.wish >= 0 else []):
+        os.set_inheritable(fd, False)
+    comm: SoloComm | PipeComm = (
+        SoloComm() if size == 1 else PipeComm(seat.rank, size, seat.channels)
+    )
+    if seat.wish >= 0:
+        comm.stopping = Stopping(comm, shared_wish(seat.wish))
+    return comm
+
+
+def _read_spec(transport: str) -> tuple[RankSpec, bytes]:
+    """The job, and what else has come already; unbuffered, since rank 0 reads on later."""
+    line, rest = _read_line(0)
     if not line:
         raise ConfigurationError(
             "a rank got no job on its standard input",
@@ -144,7 +158,18 @@ def _read_spec(transport: str) -> RankSpec:
             why="no variable of a known MPI launcher is in the environment of the rank",
             fix="use mpirun or mpiexec of Open MPI, MPICH or Intel MPI as --mpi-bin",
         )
-    return spec
+    return spec, rest
+
+
+def _read_line(fd: int) -> tuple[bytes, bytes]:
+    """What comes up to the end of a line, and what came with it."""
+    parts: list[bytes] = []
+    while part := os.read(fd, 1 << 16):
+        before, newline, rest = part.partition(b"\n")
+        parts.append(before)
+        if newline:
+            return b"".join(parts), rest
+    return b"".join(parts), b""
 
 
 def check_world(size: int, asked: int | None) -> None:
@@ -167,23 +192,28 @@ def _load(name: str) -> Worker:
 
 
 def _emitter(comm: Comm, pipe: EventPipe) -> Callable[[Event], None]:
-    """How the worker reports; under MPI the progress of rank 0 speaks for thousands.
+    """How the worker reports; under MPI one rank of each host speaks for all of the host.
 
-    It is counted once for every rank: they move in step, or have equal shares.
+    Its progress is counted once for every rank of the host: they move in step, or have equal
+    shares. So thousands of ranks are a few lines a second, which the launcher forwards anyway.
     """
-    size = comm.size if isinstance(comm, MpiComm) else 1
+    neighbours = comm.local_size if isinstance(comm, MpiComm) else 1
 
     def emit(event: Event) -> None:
-        if isinstance(event, Progress) and size > 1:
-            if comm.rank == 0:
-                pipe.write(_for_all(event, size))
-        else:
-            pipe.write(event)
+        if isinstance(event, (Progress, Figure)):
+            if neighbours > 1 and comm.local_rank != 0:
+                return
+            event = replace(event, host=comm.host)
+            event = _for_host(event, neighbours) if neighbours > 1 else event
+        pipe.write(event)
 
     return emit
 
 
-def _for_all(event: Progress, ranks: int) -> Progress:
+def _for_host(event: Progress | Figure, ranks: int) -> Progress | Figure:
+    """The event of one rank as that of all its host's."""
+    if isinstance(event, Figure):
+        return replace(event, value=event.value * ranks) if event.combine == "sum" else event
     done, total, moved = event.done * ranks, event.total * ranks, event.bytes * ranks
     return replace(event, done=done, total=total, bytes=moved)
 
@@ -195,8 +225,11 @@ def _report_start(comm: Comm, pipe: EventPipe) -> None:
 
 def _report_result(comm: Comm, pipe: EventPipe, result: dict[str, Any]) -> None:
     encode_event(RankResult(comm.rank, comm.host, result))  # the rank at fault fails, not rank 0
-    for rank, host, data in _collected(comm, [comm.rank, comm.host, result]):
-        pipe.write(RankResult(rank, host, data))
+    if isinstance(comm, MpiComm):
+        comm.linger()
+    stopped = comm.stopping.stopped
+    for values in _collected(comm, [comm.rank, comm.host, result, stopped]):
+        pipe.write(RankResult(*values))
 
 
 def _collected(comm: Comm, value: Any) -> list[Any]:  # noqa: ANN401 - whatever JSON can say

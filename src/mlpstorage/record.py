@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +21,7 @@ import msgspec
 from mlpstorage import __version__
 from mlpstorage.core.errors import BenchmarkError, InterruptedRunError, MlpstorageError
 from mlpstorage.core.events import Note
+from mlpstorage.core.rules import Category, incomplete, verdict_of
 from mlpstorage.core.run import RunId, Status
 from mlpstorage.store.codec import (
     CommandOutput,
@@ -30,6 +32,7 @@ from mlpstorage.store.codec import (
     write_metadata,
     write_text,
 )
+from mlpstorage.store.code import code_identity
 from mlpstorage.store.launcher import this_launcher
 from mlpstorage.store.layout import RunDirectory
 from mlpstorage.watch.difference import difference
@@ -42,11 +45,21 @@ if TYPE_CHECKING:
     from mlpstorage.core.events import Event
     from mlpstorage.core.plan import Outcome, Plan
     from mlpstorage.core.rules import Verdict
+    from mlpstorage.core.run import Turn
     from mlpstorage.kinds.measurement import Measurement
     from mlpstorage.watch.difference import ClusterChange
     from mlpstorage.watch.snapshot import Snapshot
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run's part in a set; `begun` is told its id and directory as soon as it has a record."""
+
+    set_id: str
+    turn: Turn
+    begun: Callable[[str, Path], None]
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,42 @@ class Invocation:
     argv: tuple[str, ...]
     options: Mapping[str, Any]
     sources: Mapping[str, str]
+    part: Part | None = None
+
+
+def _place_in_set(part: Part | None) -> dict[str, Any]:
+    """The fields of metadata that say which run of a set this is."""
+    if part is None:
+        return {}
+    turn = part.turn
+    return {
+        "set_id": part.set_id,
+        "set_role": turn.role,
+        "set_place": turn.number,
+        "set_size": turn.of,
+        "seed": turn.seed,
+    }
+
+
+def ending_of(error: BaseException) -> dict[str, Any]:
+    """The fields of a record that say how it ended, when this error has ended it."""
+    interrupted = isinstance(error, (InterruptedRunError, KeyboardInterrupt))
+    known = error if isinstance(error, MlpstorageError) else None
+    what = known.what if known else f"{type(error).__name__}: {error}"
+    other = InterruptedRunError if interrupted else BenchmarkError
+    return {
+        "status": Status.INTERRUPTED if interrupted else Status.FAILED,
+        "exit_code": (known or other).exit_code,
+        "error": ErrorRecord(what, known.why if known else "", known.fix if known else ""),
+    }
+
+
+def here() -> str:
+    """The directory that the program was started in; empty if it is gone."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
 
 
 def now() -> datetime:
@@ -123,10 +172,15 @@ class RunRecord:
             launcher_host=launcher.host,
             launcher_boot_id=launcher.boot_id,
             launcher_start_ticks=launcher.start_ticks,
+            working_directory=here(),
+            code_identity=code_identity(),
+            **_place_in_set(invocation.part),
         )
         try:
             self._save()
             write_json(self.directory.cluster_info, cluster)
+            if invocation.part is not None:
+                invocation.part.begun(str(self.run_id), self.directory.path)
         except BaseException:
             # A directory without a record would be a run that nobody can tell anything about.
             shutil.rmtree(self.directory.path, ignore_errors=True)
@@ -178,8 +232,15 @@ class RunRecord:
     def _ended(self) -> dict[str, Any]:
         return {"runtime": time.monotonic() - self._began, "end_time": utc_text(now())}
 
-    def complete(self, outcome: Outcome, verdict: Verdict | None, text: str, code: int) -> None:
-        """Write the figures first, then the record that says they are whole."""
+    def complete(
+        self,
+        outcome: Outcome,
+        verdict: Verdict | None,
+        text: str,
+        code: int,
+        status: Status = Status.COMPLETE,
+    ) -> None:
+        """Write the figures first, then the record that says how the run ended."""
         judged = verdict.as_dict() if verdict else None
         summary = {**outcome.summary, "verdict": judged}
         for rank, document in enumerate(outcome.rank_outputs):
@@ -189,7 +250,7 @@ class RunRecord:
         write_json(self.directory.summary, summary)
         write_text(self.directory.stdout_log, text)
         self._save(
-            status=Status.COMPLETE,
+            status=status,
             exit_code=code,
             verification=judged,
             **self._ended(),
@@ -197,18 +258,22 @@ class RunRecord:
 
     def failed(self, error: BaseException) -> None:
         """Say in the record how the run ended; a program error is recorded like any other."""
-        if self.metadata.status is Status.COMPLETE:  # a signal came after the last word
+        if self.metadata.status is not Status.STARTED:  # a signal came after the last word
             return
-        interrupted = isinstance(error, (InterruptedRunError, KeyboardInterrupt))
-        known = error if isinstance(error, MlpstorageError) else None
-        what = known.what if known else f"{type(error).__name__}: {error}"
-        other = InterruptedRunError if interrupted else BenchmarkError
+        ending = ending_of(error)
+        interrupted = ending["status"] is Status.INTERRUPTED
         self._save(
-            status=Status.INTERRUPTED if interrupted else Status.FAILED,
-            exit_code=(known or other).exit_code,
-            error=ErrorRecord(what, known.why if known else "", known.fix if known else ""),
+            **ending,
+            verification=self._unfinished() if interrupted else None,
             **self._ended(),
         )
+
+    def _unfinished(self) -> dict[str, Any] | None:
+        """The verdict of a run that was ended before its ranks could say what they had done."""
+        if not self.metadata.division:
+            return None
+        issue = incomplete("all of the run's work", "nothing that is known")
+        return verdict_of([issue], asked=Category[self.metadata.division]).as_dict()
 
 
 @contextmanager

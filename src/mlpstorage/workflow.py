@@ -5,16 +5,27 @@ Nothing here knows which kind of benchmark it executes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlpstorage.core.errors import EXIT_INVALID, EXIT_OK, BenchmarkError, ConfigurationError
-from mlpstorage.core.events import Note, Stage
+from mlpstorage.core.errors import (
+    EXIT_INVALID,
+    EXIT_OK,
+    BenchmarkError,
+    ConfigurationError,
+    InterruptedRunError,
+    MlpstorageError,
+)
+from mlpstorage.core.events import Note, RunEnded, RunStarted, Stage
 from mlpstorage.core.problems import ProblemsError
 from mlpstorage.core.rules import Category, verdict_of
+from mlpstorage.core.run import Status, Turn
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes
 from mlpstorage.display.lines import LinesDisplay
+from mlpstorage.kinds.conclusion import Ending, conclude
+from mlpstorage.kinds.measurement import Stoppable
 from mlpstorage.preflight.checks import examine
 from mlpstorage.preflight.lockfile import lockfile_problems
 from mlpstorage.record import now, recorded
@@ -23,7 +34,7 @@ from mlpstorage.store.journal import Journal
 from mlpstorage.watch.snapshot import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from mlpstorage.core.events import Event
     from mlpstorage.core.plan import Outcome, Plan
@@ -33,7 +44,11 @@ if TYPE_CHECKING:
     from mlpstorage.launch import Launcher
     from mlpstorage.record import Invocation, RunRecord
 
-STAGES = ("checking", "preparing", "measuring", "judging")
+# The work of the ranks, fourth, is called by what it is: measuring, generating, warm-up.
+_WORK = {"datagen": "generating"}
+STAGES = (
+    "preflight", "collecting hosts", "preparing", "measuring", "collecting", "judging", "writing",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,9 +61,12 @@ class Execution:
 
 
 def execute(
-    measurement: Measurement, invocation: Invocation, show: Callable[[Event], None]
+    measurement: Measurement,
+    invocation: Invocation,
+    show: Callable[[Event], None],
+    turn: Turn = Turn(),  # noqa: B008 (frozen)
 ) -> Execution:
-    """Carry a measurement out, from its plan to its record.
+    """Carry a measurement out, from its plan to its record; `turn` is its place among others.
 
     Raises:
         MlpstorageError: it was refused, or failed; the record, if there is one yet, says why.
@@ -57,26 +75,70 @@ def execute(
     launcher = measurement.launcher()
     if measurement.what_if:
         return _what_if(plan)
-    _stage(show, 0)
     _refuse(plan)
     first = measurement.prerequisite()
     if first is not None:
         named = first.plan.identity
         show(Note(f"first: {named.kind} {named.command} of {named.model}"))
-        execute(first, invocation, show)
+        done = execute(first, replace(invocation, part=None), show)
+        if done.exit_code == InterruptedRunError.exit_code:
+            return done
+    _stage(show, 0)
     warnings = _preflight(measurement)
     warnings += [_issue_text(issue) for issue in plan.issues]
+    _stage(show, 1)
     hosts = snapshot(measurement.safeguards.hosts)
     warnings += hosts.warnings
     for warning in warnings:
         show(Note(warning, "warning"))
-    with recorded(measurement, plan, invocation, hosts, warnings) as record:
-        outcome = _measure(measurement, record, launcher, show)
+    with _told(show), recorded(measurement, plan, invocation, hosts, warnings) as record:
+        show(_started(plan, record, turn))
+        outcome, stopped = _measure(measurement, record, launcher, show, turn)
         verdict = _verdict(plan, outcome)
-        code = _exit_code(verdict, measurement)
+        code = InterruptedRunError.exit_code if stopped else _exit_code(verdict, measurement)
         execution = _execution(plan, outcome, verdict, code, record)
-        record.complete(outcome, verdict, render(execution.sections) + "\n", code)
+        ending = Ending(
+            record.metadata,
+            record.directory.path,
+            measurement.results_dir,
+            outcome.summary,
+            verdict,
+            stopped=stopped,
+        )
+        execution = replace(execution, sections=(*execution.sections, conclude(ending)))
+        _stage(show, 6)
+        text = render(execution.sections) + "\n"
+        status = Status.INTERRUPTED if stopped else Status.COMPLETE
+        record.complete(outcome, verdict, text, code, status)
+        show(RunEnded(status.value, verdict.category.name if verdict else "", code))
     return execution
+
+
+@contextmanager
+def _told(show: Callable[[Event], None]) -> Iterator[None]:
+    """Tell whoever watches how the block ended, if by an exception."""
+    try:
+        yield
+    except BaseException as error:
+        interrupted = isinstance(error, (InterruptedRunError, KeyboardInterrupt))
+        status = Status.INTERRUPTED if interrupted else Status.FAILED
+        known = error if isinstance(error, MlpstorageError) else None
+        code = (known or (InterruptedRunError if interrupted else BenchmarkError)).exit_code
+        show(RunEnded(status.value, "", code, known.what if known else type(error).__name__))
+        raise
+
+
+def _started(plan: Plan, record: RunRecord, turn: Turn) -> RunStarted:
+    identity = plan.identity
+    what = f" on {identity.ranks} × {identity.accelerator}" if identity.accelerator else ""
+    return RunStarted(
+        str(record.run_id),
+        f"{identity.kind} {identity.command}: {identity.model}{what}",
+        str(record.directory.path),
+        identity.ranks,
+        turn.number,
+        turn.of,
+    )
 
 
 def _preflight(measurement: Measurement) -> list[str]:
@@ -102,19 +164,25 @@ def _preflight(measurement: Measurement) -> list[str]:
 
 
 def _measure(
-    measurement: Measurement, record: RunRecord, launcher: Launcher, show: Callable[[Event], None]
-) -> Outcome:
+    measurement: Measurement,
+    record: RunRecord,
+    launcher: Launcher,
+    show: Callable[[Event], None],
+    turn: Turn,
+) -> tuple[Outcome, bool]:
     """Launch the ranks, watch their hosts meanwhile, and see what came of it.
+
+    Also tells whether the user has stopped it before its end.
 
     Raises:
         MlpstorageError: a rank failed, or did not deliver.
     """
-    _stage(show, 1)
+    _stage(show, 2)
     job = measurement.job(record.directory.path)
     with (
         Journal(record.directory.events, now) as journal,
         record.directory.stderr_log.open("w", encoding="utf-8") as log,
-        LinesDisplay(log, verbose=True) as lines,
+        LinesDisplay(log, verbose=True, ticks=False) as lines,
     ):
 
         def on_event(event: Event) -> None:
@@ -122,18 +190,21 @@ def _measure(
             lines.show(event)
             show(event)
 
-        _stage(on_event, 2)
+        _stage(on_event, 3, turn.called(_WORK.get(measurement.plan.identity.command, "measuring")))
         with record.watching(measurement.series_interval, on_event):
             results = launcher.run(job, on_event)
         if len(results) != job.size:
             raise BenchmarkError(f"{len(results)} of {job.size} ranks delivered a result")
+        _stage(on_event, 4)
         record.ended(on_event)
-        _stage(on_event, 3)
-        return measurement.outcome(results)
+        _stage(on_event, 5)
+        if isinstance(measurement, Stoppable) and any(result.stopped for result in results):
+            return measurement.stopped(results), True
+        return measurement.outcome(results), False
 
 
-def _stage(show: Callable[[Event], None], number: int) -> None:
-    show(Stage(STAGES[number], number + 1, len(STAGES)))
+def _stage(show: Callable[[Event], None], number: int, name: str = "") -> None:
+    show(Stage(name or STAGES[number], number + 1, len(STAGES)))
 
 
 def _refuse(plan: Plan) -> None:

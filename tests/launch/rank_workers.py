@@ -117,3 +117,45 @@ def stubborn(_: Argument, __: Comm, ___: object) -> dict[str, Any]:
 def not_json(_: Argument, comm: Comm, __: object) -> dict[str, Any]:
     """Return what JSON cannot say, on rank 1."""
     return {"set": {1}} if comm.rank == 1 else {}
+
+
+def steps(argument: Argument, comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
+    """Work in step until the user wants to stop; every step takes a while."""
+    done = 0
+    for step in range(argument["steps"]):
+        time.sleep(argument.get("first", argument["seconds"]) if step == 0 else argument["seconds"])
+        done = step + 1
+        if step == 0:
+            emit(Progress(comm.rank, "working", done, argument["steps"], "steps", 0))
+        if done < argument["steps"] and comm.stopping.step_done():
+            break
+    return {"done": done}
+
+
+def alone(argument: Argument, comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
+    """Work without the others; the first rank has less to do."""
+    count = argument["steps"] // (10 if comm.rank == 0 else 1)
+    done = 0
+    while done < count and not comm.stopping.heard():
+        time.sleep(argument["seconds"])
+        done += 1
+        if done == 1:
+            emit(Progress(comm.rank, "working", done, count, "files", 0))
+    return {"done": done}
+
+
+def deaf(_: Argument, comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
+    """Ignore SIGTERM, and say so."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    comm.barrier()
+    emit(Progress(comm.rank, "working", 1, 2, "steps", 0))
+    time.sleep(120)
+    return {}
+
+
+def last_step(argument: Argument, comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
+    """Do the last step, after which there is nothing left to stop."""
+    emit(Progress(comm.rank, "working", 0, 1, "steps", 0))
+    time.sleep(argument["seconds"])
+    comm.barrier()
+    return {"done": 1}

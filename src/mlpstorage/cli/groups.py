@@ -20,6 +20,57 @@ UTILITIES = (
         rerun="Run the same command again.",
     ),
     command_group(
+        "reports",
+        "Reports: what all results say, whether they are valid, how they are submitted.",
+        "mlpstorage.cli.reports",
+        reportgen="Judge every run and set: a table, results.json, results.csv, report.html.",
+        validate="Check the structure and the rules of a whole submission.",
+        package="Make a submission of results: systems, code identity, checksums.",
+    ),
+    command_group(
+        "rules",
+        "Rules: list them, explain one.",
+        "mlpstorage.cli.rules",
+        list="List every rule by number.",
+        explain="Say what a rule asks, of whom and when.",
+    ),
+    CommandGroup(
+        "explain",
+        "Say what a finding means: a rule's, a check's, a run's.",
+        (
+            Verb(
+                "",
+                "Say what a finding means: a rule's, a check's, a run's.",
+                "mlpstorage.cli.explain.options:ExplainOptions",
+                "mlpstorage.cli.explain.commands:explain",
+            ),
+        ),
+    ),
+    CommandGroup(
+        "resume",
+        "Go on with an interrupted set of runs, or data generation.",
+        (
+            Verb(
+                "",
+                "Go on with an interrupted set of runs, or data generation.",
+                "mlpstorage.cli.resume.options:ResumeOptions",
+                "mlpstorage.cli.resume.commands:resume",
+            ),
+        ),
+    ),
+    CommandGroup(
+        "compare",
+        "Compare two runs or sets: better, worse, or no difference?",
+        (
+            Verb(
+                "",
+                "Compare two runs or sets: better, worse, or no difference?",
+                "mlpstorage.cli.compare.options:CompareOptions",
+                "mlpstorage.cli.compare.commands:compare",
+            ),
+        ),
+    ),
+    command_group(
         "lockfile",
         "Versions: pin what is installed, and compare hosts with it.",
         "mlpstorage.cli.lockfile",

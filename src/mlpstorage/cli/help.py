@@ -7,23 +7,33 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from mlpstorage.cli.binding import flag_of, load
-from mlpstorage.cli.groups import GROUPS, group_named, verb_named
+from mlpstorage.cli.binding import POSITIONAL, flag_of, load
+from mlpstorage.cli.examples import examples_of
+from mlpstorage.cli.groups import GROUPS, UTILITIES, group_named, verb_named
 from mlpstorage.core.options import opt_of
+from mlpstorage.kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from mlpstorage.core.commands import CommandGroup, Verb
 
-_EXIT_CODES = (
+EXIT_CODES = (
     "0 success, 1 finished but INVALID, 2 usage, 3 not found, 4 permission, 5 configuration or "
     "environment, 6 benchmark failed, 7 time limit, 130 interrupted"
 )
-_LAYERS = (
+LAYERS = (
     "An option's value comes from its flag, else from the environment (MLPSTORAGE_DATA_DIR for "
     "--data-dir), else from --config-file, else from the default."
 )
+# What the first page says of utilities; those that stand nowhere here come last.
+_TOPICS = {
+    "results": ("history", "reports", "rules", "explain", "resume", "compare"),
+    "environment": ("doctor", "lockfile", "engine", "completion"),
+}
+_FIRST = "mlpstorage training run -m unet3d -g h100 -na 1 --data-dir DIR --trial"
+_ROOT_COLUMN = 17
+_CONTINUED = " \\"
 _HELP_FLAGS = frozenset({"--help", "-h"})
 
 
@@ -46,14 +56,29 @@ def _text(lines: Iterable[str]) -> str:
 
 
 def _root() -> Iterator[str]:
-    yield "usage: mlpstorage COMMAND ...\n"
-    yield "The storage benchmark for AI: the score is the storage's, not the client's.\n"
-    yield "commands:"
-    yield from _entries((group.name, group.summary) for group in GROUPS)
-    yield ""
-    yield from _entries([("--version", "print the version"), ("--help, -h", "show help")])
-    yield ""
-    yield from _wrapped(f"exit codes: {_EXIT_CODES}")
+    """One screen: what there is, how to begin, and what exit codes mean."""
+    yield "usage: mlpstorage COMMAND ... | --version | --help"
+    yield "The storage benchmark for AI: the score is the storage's, not the client's."
+    listed = {name for names in _TOPICS.values() for name in names}
+    topics = {
+        "benchmarks": [group.name for group in KINDS],
+        **_TOPICS,
+        "more": [g.name for g in UTILITIES if g.name not in listed],
+    }
+    for title, names in topics.items():
+        groups = [group for group in GROUPS if group.name in names]
+        if groups:
+            yield f"{title}:"
+            yield from (_short_entry(group) for group in groups)
+    yield f"begin: {_FIRST}"
+    yield from _wrapped(f"exit codes: {EXIT_CODES}")
+
+
+def _short_entry(group: CommandGroup) -> str:
+    """A group on one line: its summary, or as much of it as has room."""
+    room = _width() - _ROOT_COLUMN
+    text = textwrap.shorten(group.summary, room, placeholder=" …")
+    return f"  {group.name:<{_ROOT_COLUMN - 2}}{text}"
 
 
 def _group(group: CommandGroup) -> Iterator[str]:
@@ -61,23 +86,58 @@ def _group(group: CommandGroup) -> Iterator[str]:
     yield f"{group.summary}\n"
     yield "commands:"
     yield from _entries((verb.name, verb.summary) for verb in group.verbs)
+    yield "\nexamples:"
+    for verb in group.verbs:
+        yield from _examples(group, verb)
+    yield f"\nevery option of a command: mlpstorage {group.name} COMMAND --help"
 
 
 def _verb(group: CommandGroup, verb: Verb) -> Iterator[str]:
     fields = dataclasses.fields(load(verb.options))
-    required = [field for field in fields if field.default is dataclasses.MISSING]
-    needs = "".join(f" {flag_of(field)} {_metavar(field)}" for field in required)
-    yield f"usage: mlpstorage {f'{group.name} {verb.name}'.rstrip()}{needs} [options]\n"
+    yield f"{usage_line(group, verb)}\n"
     yield verb.summary
+    if examples_of(group.name, verb.name):
+        yield "\nexamples:"
+        yield from _examples(group, verb)
     for title in dict.fromkeys(opt_of(field).group for field in fields):
         yield f"\n{title.lower()}:"
         mine = [field for field in fields if opt_of(field).group == title]
-        yield from _entries((_spelling(field), _explained(field)) for field in mine)
+        yield from _entries((spelling(field), explanation(field)) for field in mine)
     yield ""
-    yield from _wrapped(_LAYERS)
+    yield from _wrapped(LAYERS)
 
 
-def _spelling(field: dataclasses.Field[Any]) -> str:
+def usage_line(group: CommandGroup, verb: Verb) -> str:
+    """The first line of a command's help: what it needs at least."""
+    fields = dataclasses.fields(load(verb.options))
+    required = [field for field in fields if field.default is dataclasses.MISSING]
+    needs = "".join(f" {_needed(field)}" for field in required)
+    return f"usage: mlpstorage {f'{group.name} {verb.name}'.rstrip()}{needs} [options]"
+
+
+def _needed(field: dataclasses.Field[Any]) -> str:
+    if opt_of(field).group == POSITIONAL:
+        return field.name.rstrip("_").replace("_", "-").upper()
+    return f"{flag_of(field)} {_metavar(field)}"
+
+
+def _examples(group: CommandGroup, verb: Verb) -> Iterator[str]:
+    """The examples, broken where a shell takes the break."""
+    for example in examples_of(group.name, verb.name):
+        lines = textwrap.wrap(
+            example,
+            _width() - len(_CONTINUED),
+            initial_indent="  ",
+            subsequent_indent="      ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        yield from (f"{line}{_CONTINUED}" for line in lines[:-1])
+        yield lines[-1]
+
+
+def spelling(field: dataclasses.Field[Any]) -> str:
+    """The flag, its short name and what stands for its value."""
     short = opt_of(field).short
     names = f"{flag_of(field)}, {short}" if short else flag_of(field)
     return f"{names} {_metavar(field)}".rstrip()
@@ -88,7 +148,8 @@ def _metavar(field: dataclasses.Field[Any]) -> str:
     return "VALUE..." if opt_of(field).many else kinds.get(str(field.type), "VALUE")
 
 
-def _explained(field: dataclasses.Field[Any]) -> str:
+def explanation(field: dataclasses.Field[Any]) -> str:
+    """What an option means, and its default."""
     text = opt_of(field).text
     if field.default is dataclasses.MISSING:
         return f"{text} Required."

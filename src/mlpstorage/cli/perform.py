@@ -6,25 +6,36 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlpstorage.cli.surroundings import Audience, deliver
-from mlpstorage.core.errors import EXIT_OK
+from mlpstorage.core.errors import EXIT_OK, InterruptedRunError, UsageError, did_you_mean
 from mlpstorage.core.plan import Answer
-from mlpstorage.display import display_for
+from mlpstorage.core.run import Turn
+from mlpstorage.display import FACES, display_for
+from mlpstorage.kinds.repetition import Repetition
 from mlpstorage.report.show import publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mlpstorage.display import Display
     from mlpstorage.kinds.measurement import Measurement
+    from mlpstorage.repetition import Step
+    from mlpstorage.store.sets import SetEntry
+    from mlpstorage.workflow import Execution
+
+    Found = Answer | Sequence[Measurement] | Repetition | int
 
 
 def perform(
-    action: Callable[[Any, Mapping[str, str]], Answer | Sequence[Measurement] | int],
+    action: Callable[[Any, Mapping[str, str]], Found],
     options: Any,  # noqa: ANN401 (the command's dataclass)
     values: Mapping[str, Any],
     sources: Mapping[str, str],
     argv: tuple[str, ...],
+    resumed: SetEntry | None = None,
 ) -> int:
     """Run an action and publish what comes of it; the worst exit code of its measurements.
+
+    `resumed` is the set to go on with, where the action makes one.
 
     Raises:
         MlpstorageError: whatever the action or a measurement raises.
@@ -37,17 +48,49 @@ def perform(
         deliver(partial(publish, found.sections, found.document, as_json=as_json))
         return EXIT_OK
     from mlpstorage.record import Invocation
-    from mlpstorage.workflow import execute
+    from mlpstorage.repetition import Step, execute_set
 
     invocation = Invocation(("mlpstorage", *argv), values, sources)
-    worst = EXIT_OK
-    for measurement in found:
-        display = display_for(
-            quiet=bool(values["quiet"]), verbose=bool(values["verbose"] or values["debug"])
+    if isinstance(found, Repetition):
+        done = execute_set(
+            found, invocation, partial(_carry_out, values, told=not as_json), resumed
         )
-        with Audience(display) as audience:
-            done = execute(measurement, invocation, audience.show)
-        kept = str(done.document.get("result_dir", ""))
-        deliver(partial(publish, done.sections, done.document, as_json=as_json), kept=kept)
-        worst = max(worst, done.exit_code)
+        _tell(done, as_json=as_json)
+        return done.exit_code
+    worst = EXIT_OK
+    for number, measurement in enumerate(found, start=1):
+        step = Step(measurement, invocation, Turn(number, len(found)))
+        worst = max(worst, _carry_out(values, step).exit_code)
+        if worst == InterruptedRunError.exit_code:
+            break
     return worst
+
+
+def _carry_out(values: Mapping[str, Any], step: Step, *, told: bool = True) -> Execution:
+    """Execute one run, with a display meanwhile; `told` publishes what came of it."""
+    from mlpstorage.workflow import execute
+
+    with Audience(_display(values)) as audience:
+        step.before(audience.show)
+        done = execute(step.measurement, step.invocation, audience.show, step.turn)
+    if told:
+        _tell(done, as_json=bool(values["json"]))
+    return done
+
+
+def _display(values: Mapping[str, Any]) -> Display:
+    """The face that the options ask for.
+
+    Raises:
+        UsageError: there is no such face.
+    """
+    face = str(values.get("progress", "auto"))
+    if face not in FACES:
+        raise UsageError(f"--progress {face!r} is unknown", fix=did_you_mean(face, FACES))
+    verbose = bool(values["verbose"] or values["debug"])
+    return display_for(face, quiet=bool(values["quiet"]), verbose=verbose)
+
+
+def _tell(done: Execution, *, as_json: bool) -> None:
+    kept = str(done.document.get("result_dir", ""))
+    deliver(partial(publish, done.sections, done.document, as_json=as_json), kept=kept)

@@ -1,9 +1,15 @@
-"""Everything that happens in a run, as values that journal, display and result read."""
+"""Everything that happens in a run, as values that journal, display and result read.
+
+Fields and types are only ever added, with defaults, so an older journal can be read; `VERSION`
+counts the additions, and stands in the first line of an event stream for other programs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
+
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Stage(Event):
-    """A named step of the workflow began."""
+    """A named step of the workflow began, and the one before it ended."""
 
     TYPE: ClassVar[str] = "stage"
     name: str
@@ -37,6 +43,40 @@ class Note(Event):
 
 
 @dataclass(frozen=True)
+class RunStarted(Event):
+    """A run has its directory; `turn` of `turns` runs that the command makes, from 1."""
+
+    TYPE: ClassVar[str] = "run_started"
+    run_id: str
+    title: str
+    directory: str
+    ranks: int
+    turn: int = 1
+    turns: int = 1
+
+
+@dataclass(frozen=True)
+class RunEnded(Event):
+    """How a run ended: its status, its verdict (empty if it is not judged), and its exit code."""
+
+    TYPE: ClassVar[str] = "run_ended"
+    status: str
+    verdict: str
+    exit_code: int
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Interruption(Event):
+    """The user wants the run to end; `level` 1 after the step, 2 now, 3 without waiting."""
+
+    TYPE: ClassVar[str] = "interruption"
+    signal: str
+    level: int
+    text: str
+
+
+@dataclass(frozen=True)
 class RankStarted(Event):
     """A rank lives: its host and process."""
 
@@ -48,7 +88,12 @@ class RankStarted(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """How far one rank is in one activity; `done` and `total` are counted in `unit`."""
+    """How far one rank is in one activity; `done` and `total` are counted in `unit`.
+
+    A rank may speak for others: then the counts are the sum over them. `part` of `parts` is where
+    the activity stands among those of its kind, such as epochs, from 1. `host` is filled in by the
+    rank's runtime.
+    """
 
     TYPE: ClassVar[str] = "progress"
     rank: int
@@ -57,16 +102,43 @@ class Progress(Event):
     total: int
     unit: str
     bytes: int
+    part: int = 1
+    parts: int = 1
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Figure(Event):
+    """What a rank has measured so far in the current activity, and what is needed.
+
+    `combine` says how the ranks' values become one: mean, sum, max or min. `better` is higher or
+    lower. `compares_hosts` marks the figure that tells a slow host from the others.
+    """
+
+    TYPE: ClassVar[str] = "figure"
+    rank: int
+    name: str
+    value: float
+    unit: str
+    needed: float | None = None
+    better: str = "higher"
+    combine: str = "mean"
+    compares_hosts: bool = False
+    host: str = ""
 
 
 @dataclass(frozen=True)
 class RankResult(Event):
-    """What one rank measured; `data` is the kind's own record. It is also its completion record."""
+    """What one rank measured; `data` is the kind's own record. It is also its completion record.
+
+    `stopped` says that the rank left out what was still to do, because the user wanted it.
+    """
 
     TYPE: ClassVar[str] = "rank_result"
     rank: int
     host: str
     data: dict[str, Any]
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +156,19 @@ class RankFailed(Event):
 
 
 _TYPES: dict[str, type[Event]] = {
-    cls.TYPE: cls for cls in (Stage, Note, RankStarted, Progress, RankResult, RankFailed)
+    cls.TYPE: cls
+    for cls in (
+        Stage,
+        Note,
+        RunStarted,
+        RunEnded,
+        Interruption,
+        RankStarted,
+        Progress,
+        Figure,
+        RankResult,
+        RankFailed,
+    )
 }
 
 

@@ -23,6 +23,8 @@ class Phase(enum.Enum):
 
     PLAN = "plan"
     RESULT = "result"
+    SET = "set"
+    TREE = "tree"
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,29 @@ class Issue:
 SubjectT_contra = TypeVar("SubjectT_contra", contravariant=True)
 
 
+# The rounds whose rules are known, oldest first; a rule is of all of them unless it says so.
+EDITIONS = ("1.0", "2.0", "3.0")
+BOTH_DIVISIONS = (Category.CLOSED, Category.OPEN)
+CLOSED_ONLY = (Category.CLOSED,)
+SINCE_SECOND, SINCE_THIRD = EDITIONS[1:], EDITIONS[2:]
+
+
 @dataclass(frozen=True)
 class Rule(Generic[SubjectT_contra]):
-    """One numbered rule: a pure function from its subject (a plan or a result) to issues."""
+    """One numbered rule: a pure function from its subject (a plan or a result) to issues.
+
+    `divisions` are those that the rule binds; what breaks a rule of CLOSED alone may still be OPEN.
+    `editions` are the rounds whose rules hold it. `lacks` says what the rule needs and the subject
+    does not record, as results of others may not; nothing when the rule can be judged.
+    """
 
     id: str
     title: str
     phase: Phase
     check: Callable[[SubjectT_contra], Iterable[Issue]]
+    divisions: tuple[Category, ...] = BOTH_DIVISIONS
+    editions: tuple[str, ...] = EDITIONS
+    lacks: Callable[[SubjectT_contra], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,12 +85,31 @@ class Verdict:
 
 
 def judge(
-    rules: Iterable[Rule[SubjectT_contra]], subject: SubjectT_contra, *, phase: Phase
+    rules: Iterable[Rule[SubjectT_contra]],
+    subject: SubjectT_contra,
+    *,
+    phase: Phase,
+    edition: str = "",
 ) -> Iterator[Issue]:
-    """Every issue that the rules of one phase find in the subject, in the order of the rules."""
+    """Every issue that the rules of one phase find in the subject, in the order of the rules.
+
+    An `edition` leaves out the rules that it does not have, and those that it cannot judge.
+    """
     for rule in rules:
-        if rule.phase is phase:
+        if rule.phase is not phase or (edition and edition not in rule.editions):
+            continue
+        if rule.lacks is None or not rule.lacks(subject):
             yield from rule.check(subject)
+
+
+def not_recorded(
+    rules: Iterable[Rule[SubjectT_contra]], subject: SubjectT_contra, *, edition: str
+) -> Iterator[tuple[Rule[SubjectT_contra], str]]:
+    """The rules of an edition that cannot be judged, each with what the subject does not record."""
+    for rule in rules:
+        missing = rule.lacks(subject) if rule.lacks and edition in rule.editions else ""
+        if missing:
+            yield rule, missing
 
 
 def verdict_of(issues: Iterable[Issue], *, asked: Category) -> Verdict:
@@ -87,3 +123,23 @@ def verdict_of(issues: Iterable[Issue], *, asked: Category) -> Verdict:
     """
     found = tuple(issues)
     return Verdict(max([asked, *(issue.category for issue in found)]), found)
+
+
+INCOMPLETE = "run.incomplete"
+
+
+def incomplete(expected: str, actual: str) -> Issue:
+    """The finding of a run that the user ended before its work was done.
+
+    >>> incomplete("5 epochs", "epoch 2/5").category.name
+    'INVALID'
+    """
+    return Issue(
+        INCOMPLETE,
+        Category.INVALID,
+        "the run was interrupted before its end",
+        parameter="work done",
+        expected=expected,
+        actual=actual,
+        fix="run it again, to its end",
+    )

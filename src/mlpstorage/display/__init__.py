@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mlpstorage.core.events import Event
+
+# What --progress understands.
+FACES = ("auto", "live", "lines", "json", "off")
 
 
 class Display(Protocol):
@@ -29,16 +33,33 @@ class Display(Protocol):
         """Show one event, or leave it out."""
 
 
-def display_for(*, quiet: bool, verbose: bool = False) -> Display:
-    """The face that suits: none, a live one on a terminal, or plain lines in a log."""
-    if quiet:
+def display_for(face: str = "auto", *, quiet: bool = False, verbose: bool = False) -> Display:
+    """The face that was asked for, or suits: a live one on a terminal, else lines in a log.
+
+    Args:
+        face: One of `FACES`; `off` shows warnings only, as `quiet` does.
+        quiet: Overrides `auto`.
+        verbose: Whether details are shown too.
+    """
+    if face == "auto":
+        face = "off" if quiet else "live" if _is_screen() else "lines"
+    if face == "off":
         from mlpstorage.display.quiet import QuietDisplay
 
         return QuietDisplay()
-    if sys.stderr.isatty():
+    if face == "json":
+        from mlpstorage.display.jsonl import JsonDisplay
+
+        return JsonDisplay()
+    if face == "live":
         from mlpstorage.display.live import LiveDisplay
 
         return LiveDisplay(verbose=verbose)
     from mlpstorage.display.lines import LinesDisplay
 
     return LinesDisplay(sys.stderr, verbose=verbose)
+
+
+def _is_screen() -> bool:
+    """Whether standard error is a terminal that can move its cursor."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}

@@ -1,42 +1,61 @@
-"""One line that is redrawn once a second, on a terminal."""
+"""The live face: the state of the run at the bottom of the terminal, once a second."""
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from mlpstorage.core import events
-from mlpstorage.display.tally import Tally
+from mlpstorage.core.units import format_seconds
+from mlpstorage.display.frame import frame
+from mlpstorage.display.painter import Painter, terminal_console
+from mlpstorage.display.scene import Scene
+from mlpstorage.display.ticker import Ticker
+from mlpstorage.display.words import final_text, said_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
-    from rich.progress import TaskID
+    from rich.console import Console
+
+    from mlpstorage.display.tally import Tally
 
 
 class LiveDisplay:
-    """A bar for the current activity; stages and notes scroll above it."""
+    """A frame that is drawn anew every second; what has ended, and warnings, scroll above it.
 
-    def __init__(self, *, verbose: bool = False) -> None:
+    Args:
+        verbose: Whether details and the start of every rank are shown too.
+        console: Where to draw; standard error by default.
+        clock: Monotonic seconds.
+        ticks: Whether a thread draws every second; without it somebody calls `tick`.
+    """
+
+    def __init__(
+        self,
+        *,
+        verbose: bool = False,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        ticks: bool = True,
+    ) -> None:
         self._verbose = verbose
-        self._console = Console(stderr=True, highlight=False)
-        # A frame costs 5 to 9 ms of CPU: once a second is enough, and never from a thread.
-        self._bar = Progress(
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-        )
-        self._tally: Tally | None = None
-        self._task: TaskID | None = None
-        self._drawn = 0.0
+        self._console = console or terminal_console()
+        self._painter = Painter(self._console)
+        self._clock = clock
+        self._scene = Scene()
+        self._lock = threading.Lock()
+        self._ticker = Ticker(self.tick)
+        self._ticks = ticks and self._painter.is_screen
+        self._unicode = self._console.encoding.lower().startswith("utf")
 
     def __enter__(self) -> LiveDisplay:
-        self._bar.start()
+        if self._ticks:
+            self._ticker.start()
         return self
 
     def __exit__(
@@ -45,44 +64,69 @@ class LiveDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the last activity's line standing and give the terminal back."""
-        self._finish()
-        self._bar.stop()
+        """Leave what has ended standing and give the terminal back."""
+        self._ticker.stop()
+        with self._lock:
+            self._painter.draw([], [*self._ended_activity(), *self._ended_stage(self._clock())])
 
     def show(self, event: events.Event) -> None:
-        """Draw when a second has passed, print what should stay."""
+        """Take note of an event; what should stay, and a new stage, is drawn at once."""
+        with self._lock:
+            now, scene = self._clock(), self._scene
+            above = [*self._above(event, now)]
+            is_change = isinstance(event, (events.Stage, events.Interruption))
+            scene.take(event, now)
+            if above or is_change:
+                self._draw(now, above)
+
+    def tick(self) -> None:
+        """Draw the frame of this second."""
+        with self._lock:
+            now = self._clock()
+            self._scene.tick(now)
+            self._draw(now, [])
+
+    def _draw(self, now: float, above: list[Text]) -> None:
+        width, height = self._painter.size()
+        # The last column is left free: a full line would make some terminals wrap.
+        lines = frame(
+            self._scene, now, max(width - 1, 1), max(height - 1, 1), unicode=self._unicode
+        )
+        self._painter.draw(lines, above)
+
+    def _above(self, event: events.Event, now: float) -> list[Text]:
+        """The lines that an event leaves on the screen for good."""
         if isinstance(event, events.Stage):
-            self._finish()
-            self._console.print(f"[bold]\\[{event.number}/{event.of}][/bold] {event.name}")
-        elif isinstance(event, events.Note):
-            if event.level == "detail" and not self._verbose:
-                return
-            style = "yellow" if event.level == "warning" else ""
-            self._console.print(event.text, style=style, markup=False)
-        elif isinstance(event, events.RankStarted):
-            if self._verbose:
-                self._console.print(f"rank {event.rank} runs on {event.host}, process {event.pid}")
-        elif isinstance(event, events.RankFailed):
-            text = f"rank {event.rank} on {event.host} failed: {event.what}"
-            self._console.print(text, style="red", markup=False)
-        elif isinstance(event, events.Progress):
-            self._progress(event)
+            return [*self._ended_activity(), *self._ended_stage(now)]
+        if isinstance(event, events.Progress):
+            scene = self._scene
+            goes_on = scene.is_current(event) or scene.is_late(event)
+            return [] if goes_on else self._ended_activity()
+        said = said_of(event, verbose=self._verbose)
+        return [Text(said, _style(event))] if said else []
 
-    def _progress(self, event: events.Progress) -> None:
-        now = time.monotonic()
-        if self._tally is None or self._tally.activity != event.activity:
-            self._finish()
-            self._tally = Tally(event.activity, now)
-            self._task = self._bar.add_task(event.activity, total=1.0)
-        self._tally.add(event)
-        if now - self._drawn >= 1.0 and self._task is not None:
-            self._drawn = now
-            share = self._tally.done / max(self._tally.total, 1)
-            self._bar.update(self._task, completed=share, description=self._tally.text(now))
-            self._bar.refresh()
+    def _ended_stage(self, now: float) -> list[Text]:
+        stage = self._scene.stage
+        if stage is None:
+            return []
+        seconds = format_seconds(max(now - self._scene.stage_began, 0.0))
+        mark = "✓" if self._unicode else "done:"
+        return [Text.assemble((f"{mark} ", "green"), stage.name, (f"  {seconds}", "dim"))]
 
-    def _finish(self) -> None:
-        if self._tally is not None and self._task is not None:
-            self._bar.remove_task(self._task)
-            self._console.print(f"  {self._tally.text(time.monotonic())}", markup=False)
-        self._tally = self._task = None
+    def _ended_activity(self) -> list[Text]:
+        tally: Tally | None = self._scene.tally
+        if tally is None:
+            return []
+        told = ", ".join((tally.text(self._clock()), *map(final_text, self._scene.figures)))
+        self._scene.tally = None
+        return [Text(f"  {told}")]
+
+
+def _style(event: events.Event) -> str:
+    if isinstance(event, events.RankFailed):
+        return "red"
+    if isinstance(event, events.Interruption):
+        return "bold yellow"
+    if isinstance(event, events.Note) and event.level == "warning":
+        return "yellow"
+    return "bold" if isinstance(event, events.RunStarted) else ""

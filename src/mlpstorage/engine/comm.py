@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError
+from mlpstorage.engine.stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # the barrier would add up); short enough to leave the core to others for most of a longer wait.
 _SPIN_SECONDS = 200e-6
 _NAP_SECONDS = 50e-6
+# How often a rank that is done looks for the others, and for a wish of the user.
+_LINGER_SECONDS = 0.01
+_WISH_TAG = 7
 
 
 class Comm(Protocol):
@@ -47,8 +51,18 @@ class Comm(Protocol):
     def local_size(self) -> int:
         """How many ranks its host has."""
 
+    @property
+    def stopping(self) -> Stopping:
+        """Whether the user wants the run to stop."""
+
     def barrier(self) -> None:
         """Return when every rank has called it."""
+
+    def consult(self, word: int) -> int:
+        """A barrier that brings rank 0's word, at most 2³¹ − 1, to every rank."""
+
+    def hear(self, wish: bool) -> bool:
+        """Whether rank 0 has, or had, a wish, as far as is known here; no other rank is awaited."""
 
     def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401 - whatever JSON can say
         """On rank 0 every rank's value, ordered by rank; None on the others.
@@ -98,9 +112,18 @@ class SoloComm:
 
     def __init__(self) -> None:
         self.host = host_name()
+        self.stopping = Stopping(self)
 
     def barrier(self) -> None:
         """Return: everybody is here."""
+
+    def consult(self, word: int) -> int:
+        """The word itself."""
+        return word
+
+    def hear(self, wish: bool) -> bool:
+        """The wish itself."""
+        return wish
 
     def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401 - whatever JSON can say
         """The value alone."""
@@ -132,12 +155,14 @@ class PipeComm:
     """
 
     _ARRIVED = b"b"
+    _ASKED = b"c"
     _VALUE = b"g"
 
     def __init__(self, rank: int, size: int, channels: Sequence[tuple[int, int]]) -> None:
         self.rank = self.local_rank = rank
         self.size = self.local_size = size
         self.host = host_name()
+        self.stopping = Stopping(self)
         self._channels = [
             (peer, *pair) for peer, pair in enumerate(channels, 1 if rank == 0 else 0)
         ]
@@ -157,6 +182,28 @@ class PipeComm:
             peer, source, sink = self._channels[0]
             self._write(peer, sink, self._ARRIVED)
             self._expect(peer, source, self._ARRIVED)
+
+    def consult(self, word: int) -> int:
+        """A barrier that brings rank 0's word to every rank.
+
+        Raises:
+            PeerLostError: a rank ended before it arrived.
+        """
+        if self.rank == 0:
+            for peer, source, _ in self._channels:
+                self._expect(peer, source, self._ASKED)
+            said = self._ASKED + word.to_bytes(4, "big")
+            for peer, _, sink in self._channels:
+                self._write(peer, sink, said)
+            return word
+        peer, source, sink = self._channels[0]
+        self._write(peer, sink, self._ASKED)
+        self._expect(peer, source, self._ASKED)
+        return int.from_bytes(self._read(peer, source, 4), "big")
+
+    def hear(self, wish: bool) -> bool:
+        """The wish itself: on one host, every rank sees the same."""
+        return wish
 
     def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401 - whatever JSON can say
         """On rank 0 every rank's value, ordered by rank; None on the others.
@@ -242,6 +289,9 @@ class MpiComm:
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
         self.host = host_name()
+        self.stopping = Stopping(self)
+        self._told: list[Any] = []  # what rank 0 has sent of a wish
+        self._heard = False
         neighbours = self._world.Split_type(self._mpi.COMM_TYPE_SHARED)
         self.local_rank: int = neighbours.Get_rank()
         self.local_size: int = neighbours.Get_size()
@@ -249,13 +299,36 @@ class MpiComm:
 
     def barrier(self) -> None:
         """Return when every rank has called it; naps, where MPI_Barrier would burn a core."""
+        _wait_politely(self._world.Ibarrier())
+
+    def consult(self, word: int) -> int:
+        """A barrier that brings rank 0's word to every rank, as the greatest of all words."""
+        own = (word if self.rank == 0 else 0).to_bytes(4, sys.byteorder)
+        greatest = bytearray(4)
+        int32 = self._mpi.INT32_T
+        request = self._world.Iallreduce([own, int32], [greatest, int32], op=self._mpi.MAX)
+        _wait_politely(request)
+        return int.from_bytes(greatest, sys.byteorder)
+
+    def hear(self, wish: bool) -> bool:
+        """Whether rank 0 has told of its wish, which it does when it calls this with one."""
+        if self.rank == 0:
+            if wish and not self._told:
+                others = range(1, self.size)
+                self._told = [self._world.isend(True, dest=peer, tag=_WISH_TAG) for peer in others]
+            return wish
+        if not self._heard and self._world.Iprobe(source=0, tag=_WISH_TAG):
+            self._world.recv(source=0, tag=_WISH_TAG)
+            self._heard = True
+        return self._heard
+
+    def linger(self) -> None:
+        """Wait for all ranks before the last gather; rank 0 passes a wish on meanwhile."""
         request = self._world.Ibarrier()
-        spin_until = time.monotonic() + _SPIN_SECONDS
         while not request.Test():
-            if time.monotonic() > spin_until:
-                time.sleep(_NAP_SECONDS)
-            else:
-                os.sched_yield()
+            if self.rank == 0:
+                self.hear(self.stopping.wished())
+            time.sleep(_LINGER_SECONDS)
 
     def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401 - whatever JSON can say
         """On rank 0 every rank's value, ordered by rank; None on the others."""
@@ -274,6 +347,16 @@ class MpiComm:
         sys.stderr.flush()
         self._world.Abort(code)
         os._exit(code)  # not every library's Abort ends the caller before it returns
+
+
+def _wait_politely(request: Any) -> None:  # noqa: ANN401 - a request of mpi4py
+    """Wait for all ranks, and leave the core to others when it takes long."""
+    spin_until = time.monotonic() + _SPIN_SECONDS
+    while not request.Test():
+        if time.monotonic() > spin_until:
+            time.sleep(_NAP_SECONDS)
+        else:
+            os.sched_yield()
 
 
 def _mpi() -> Any:  # noqa: ANN401 - a module whose import needs an MPI library

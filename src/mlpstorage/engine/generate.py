@@ -62,6 +62,7 @@ def generate_share(
     on_progress: OnProgress = lambda _done, _total, _bytes: None,
     progress_seconds: float = 0.5,
     flushers: int = 4,
+    wants_stop: Callable[[], bool] = lambda: False,
 ) -> GeneratedShare:
     """Generate every file whose index is `rank` modulo `size`; keep those that are whole.
 
@@ -74,6 +75,7 @@ def generate_share(
             calling thread, about every `progress_seconds` and once at the end.
         progress_seconds: See there.
         flushers: How many files are made durable at a time.
+        wants_stop: Asked before each file that is still to be made; the share ends early if so.
 
     Raises:
         NotFoundError: the generation was not begun in this folder, as seen from this host.
@@ -82,7 +84,7 @@ def generate_share(
     """
     require_begun(spec, folder)
     share = _Share(spec, folder, range(rank, spec.num_files, size), on_progress, progress_seconds)
-    return share.generate(flushers)
+    return share.generate(flushers, wants_stop)
 
 
 class _Share:
@@ -106,7 +108,7 @@ class _Share:
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._written = self._kept = self._bytes_written = self._bytes_kept = 0
 
-    def generate(self, flushers: int) -> GeneratedShare:
+    def generate(self, flushers: int, wants_stop: Callable[[], bool]) -> GeneratedShare:
         start = time.perf_counter()
         records, sizes = self._spec.sample_bytes(), self._spec.file_bytes()
         with Flusher(threads=flushers, queued=flushers) as flusher:
@@ -116,6 +118,8 @@ class _Share:
                 if kept is not None:
                     self._kept += 1
                     self._bytes_kept += kept
+                elif wants_stop():
+                    break
                 else:
                     flusher.submit(self._write(index, path, int(records[index])))
                     self._written += 1

@@ -33,4 +33,11 @@ KINDS = (
         datagen="Make vectors, queries and their exact neighbours, or go on with them.",
         run="Load and index if needed, then search with more and more clients.",
     ),
+    command_group(
+        "kvcache",
+        "KV-cache offload of LLM inference: how many users can storage serve?",
+        "mlpstorage.kinds.kvcache",
+        datasize="Work out space, memory, time, and what the plan's hits and bytes will be.",
+        run="Fill a cache, and serve users from it.",
+    ),
 )

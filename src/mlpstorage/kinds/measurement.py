@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,3 +70,11 @@ class Measurement(Protocol):
 
     def outcome(self, results: Sequence[RankResult]) -> Outcome:
         """What the ranks' records mean; may finish what the ranks began."""
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A measurement whose ranks stop in order when the user wants it (`RankJob.stops_after`)."""
+
+    def stopped(self, results: Sequence[RankResult]) -> Outcome:
+        """What the records of ranks mean that have left out what was still to do."""

@@ -22,6 +22,12 @@ class CommonOptions:
     )
     results_dir: str = opt("results", "Root of all results.", short="-rd", group=WHERE)
     json: bool = opt(False, "Print the result as JSON on standard output.", group=OUT)
+    progress: str = opt(
+        "auto",
+        "What is shown meanwhile: auto, live, lines, json (the event stream) or off.",
+        short="--display",
+        group=OUT,
+    )
     quiet: bool = opt(False, "Show warnings and the result only.", short="-q", group=OUT)
     verbose: bool = opt(False, "Show more, such as the launched commands.", short="-v", group=OUT)
     debug: bool = opt(False, "Show everything, and tracebacks of errors.", group=OUT)

@@ -27,6 +27,28 @@ if TYPE_CHECKING:
     from mlpstorage.launch import RankJob
 
 
+class _NeverStops:
+    """What `engine.stopping` is to a real rank; nobody can wish a thread to stop."""
+
+    stopped = False
+
+    def __init__(self, comm: ThreadComm) -> None:
+        self._comm = comm
+
+    def step_done(self) -> bool:
+        """The barrier after a step."""
+        self._comm.barrier()
+        return False
+
+    def agreed(self) -> bool:
+        """Go on."""
+        return False
+
+    def heard(self) -> bool:
+        """Go on."""
+        return False
+
+
 class ThreadComm:
     """A rank's view of the others when all are threads; the ranks of a run share a `Meeting`."""
 
@@ -34,6 +56,7 @@ class ThreadComm:
         self.rank = self.local_rank = rank
         self.size = self.local_size = meeting.size
         self.host = os.uname().nodename
+        self.stopping = _NeverStops(self)
         self._meeting = meeting
 
     def barrier(self) -> None:

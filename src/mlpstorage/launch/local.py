@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlpstorage.core.errors import ConfigurationError, InterruptedRunError
-from mlpstorage.core.events import Note, RankFailed, RankResult
+from mlpstorage.core.events import Note, RankFailed, RankResult, RankStarted
 from mlpstorage.launch import process, wire
 from mlpstorage.launch.failures import died, error_of
+from mlpstorage.launch.interruption import abandoned_here, stopping_after, stopping_now
 from mlpstorage.launch.pump import TICK_SECONDS, Deadline, Interrupts, LineStream, pump
 
 if TYPE_CHECKING:
@@ -43,13 +44,16 @@ class LocalLauncher:
     def run(self, job: RankJob, on_event: Callable[[Event], None]) -> list[RankResult]:
         """See `mlpstorage.launch.Launcher.run`."""
         run = _LocalRun(job, on_event)
-        with Interrupts() as interrupts:
+        with Interrupts(run.stop_gently, run.abandoned) as interrupts:
             try:
                 run.start()
                 streams = [rank.stream for rank in run.ranks]
                 deadline = Deadline(self._time_limit_seconds)
                 pump(streams, run.finished, interrupts=interrupts, deadline=deadline)
                 return run.results()
+            except InterruptedRunError:
+                on_event(stopping_now(interrupts.seen))
+                raise
             except KeyboardInterrupt as error:  # raised by on_event
                 raise InterruptedRunError("the run was interrupted") from error
             finally:
@@ -82,6 +86,20 @@ class _LocalRun:
         self._cause: _Rank | None = None
         self._consequence: tuple[float, _Rank] | None = None
         self._look_at = 0.0
+        self._started = 0
+        self._wish, self._wish_sink = os.pipe()
+
+    def stop_gently(self, signal_name: str) -> bool:
+        """Ask the ranks to stop after what they are at, if all have started and will listen."""
+        if not self._job.stops_after or self._started < self._job.size:
+            return False
+        os.write(self._wish_sink, wire.STOP)
+        self._on_event(stopping_after(signal_name, self._job.stops_after))
+        return True
+
+    def abandoned(self) -> InterruptedRunError:
+        """What is said when the user does not even wait for the ranks to end."""
+        return abandoned_here([rank.child.pid for rank in self.ranks if not rank.ended])
 
     def start(self) -> None:
         """Start every rank; rank 0 last, because it holds a pipe pair to each of the others."""
@@ -108,7 +126,7 @@ class _LocalRun:
     def _start_rank(self, number: int, channels: list[tuple[int, int]]) -> None:
         width = max(2, len(str(self._job.size - 1)))
         log = self._logs / f"{number:0{width}}.log"
-        seat = wire.LocalSeat(number, os.getpid(), tuple(channels))
+        seat = wire.LocalSeat(number, os.getpid(), tuple(channels), self._wish)
         # Every rank reads a file of its own: a pipe would have to be fed while the rank starts.
         with tempfile.TemporaryFile() as stdin, log.open("wb") as stderr:
             stdin.write(self._spec)
@@ -119,7 +137,7 @@ class _LocalRun:
                     stdin=stdin,
                     stderr=stderr,
                     env={**os.environ, wire.LOCAL_RANK: seat.encode()},
-                    pass_fds=[fd for pair in channels for fd in pair],
+                    pass_fds=[self._wish, *(fd for pair in channels for fd in pair)],
                 )
             except OSError as error:
                 raise ConfigurationError(
@@ -137,7 +155,9 @@ class _LocalRun:
             with rank.log.open("ab") as log:
                 log.write(line + b"\n")
             return
-        if isinstance(event, RankResult):
+        if isinstance(event, RankStarted):
+            self._started += 1
+        elif isinstance(event, RankResult):
             rank.result = event
         elif isinstance(event, RankFailed):
             self._note_failure(rank, event)
@@ -192,6 +212,8 @@ class _LocalRun:
         )
         for rank in self.ranks:
             rank.child.close()
+        os.close(self._wish)
+        os.close(self._wish_sink)
         for pid in survivors:
             self._on_event(
                 Note(f"process {pid} hangs in the kernel and cannot be killed yet", "warning")

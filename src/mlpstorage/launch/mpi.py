@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,8 @@ from mlpstorage.launch import process, tether, wire
 from mlpstorage.launch.dialects import MpiOptions, command_line, dialect_of, root_error
 from mlpstorage.launch.failures import died, error_of, quote_log, signal_name
 from mlpstorage.launch.guard import RUN_MARK
+from mlpstorage.launch.interruption import abandoned_on, stopping_after, stopping_now
+from mlpstorage.launch.job_input import JobInput
 from mlpstorage.launch.lifelines import Lifelines
 from mlpstorage.launch.losses import host_error, placement_note
 from mlpstorage.launch.mpi_obituary import victim_of
@@ -171,12 +172,15 @@ class MpiLauncher:
         environ = self._environ(mark)
         command = plan_command(self._options, self._hosts, job.size, environ)
         used = [h for h, n in zip(self._hosts, spread(job.size, self._hosts), strict=True) if n]
-        with Interrupts() as interrupts:
-            run = _MpiRun(job, on_event, used, Lifelines(used, mark))
+        run = _MpiRun(job, on_event, used, mark)
+        with Interrupts(run.stop_gently, run.abandoned) as interrupts:
             try:
                 stream = run.start(command, environ)
                 deadline = Deadline(self._time_limit_seconds)
                 pump([stream], run.finished, interrupts=interrupts, deadline=deadline)
+            except InterruptedRunError:
+                on_event(stopping_now(interrupts.seen))
+                raise
             except KeyboardInterrupt as error:  # raised by on_event
                 raise InterruptedRunError("the run was interrupted") from error
             finally:
@@ -203,12 +207,13 @@ class _MpiRun:
         job: RankJob,
         on_event: Callable[[Event], None],
         hosts: Sequence[Host],
-        lifelines: Lifelines,
+        mark: str,
     ) -> None:
         self._job = job
         self._on_event = on_event
         self._hosts = hosts
-        self._lifelines = lifelines
+        self._lifelines = Lifelines(hosts, mark)
+        self._input: JobInput | None = None
         self._name = "mpirun"
         self._out = job.run_dir / "ranks" / "mpirun.out"
         self._log = job.run_dir / "ranks" / "mpirun.log"
@@ -230,17 +235,30 @@ class _MpiRun:
         env = {**environ, "PATH": os.pathsep.join([here, environ.get("PATH", os.defpath)])}
         # SIGTERM, not SIGKILL, when we die: the launcher must still end its ranks on other hosts.
         tie = [str(Path(tether.__file__)), str(os.getpid()), str(int(signal.SIGTERM))]
-        with tempfile.TemporaryFile() as stdin, self._log.open("wb") as stderr:
-            stdin.write(wire.RankSpec.of(self._job, "mpi").encode())
-            stdin.seek(0)
+        self._input = JobInput(wire.RankSpec.of(self._job, "mpi").encode())
+        with self._input.source() as stdin, self._log.open("wb") as stderr:
             self._child = process.start(
                 [sys.executable, "-I", "-S", *tie, *command], stdin=stdin, stderr=stderr, env=env
             )
+        self._input.feed()
         self._must_start_by = (
             time.monotonic() + _START_SECONDS + _START_SECONDS_EACH * self._job.size
         )
         self._stream = LineStream(self._child.output, self._take)
         return self._stream
+
+    def stop_gently(self, signal_name: str) -> bool:
+        """Ask the ranks to stop after what they are at, if all have started and will listen."""
+        if not self._job.stops_after or len(self._started) < self._job.size or not self._input:
+            return False
+        if not self._input.say(wire.STOP):
+            return False
+        self._on_event(stopping_after(signal_name, self._job.stops_after))
+        return True
+
+    def abandoned(self) -> InterruptedRunError:
+        """What is said when the user does not even wait for the ranks to end."""
+        return abandoned_on([host.name for host in self._hosts])
 
     def _take(self, line: bytes) -> None:
         event = wire.decode_event(line)
@@ -293,6 +311,8 @@ class _MpiRun:
             grace = min(grace_seconds, _GRACE_AFTER_LOSS_SECONDS) if lost else grace_seconds
             survivors = process.end_all([self._child], grace_seconds=grace)
             self._child.close()
+        if self._input is not None:
+            self._input.close()
         self._lifelines.close(_CLEARED_SECONDS if lost or self._complete else _VERDICT_SECONDS)
         self._tell_notices()
         if survivors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -21,25 +22,44 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.25
 _ENDING_TICK_SECONDS = 0.005
 _ENDING_SECONDS = 1.0
+_GENTLE, _NOW = 1, 2
+_LEFT = "left without waiting for the ranks to end"
 _CHUNK_BYTES = 1 << 18
 
 
 class Interrupts:
-    """Turns SIGINT, SIGTERM and SIGHUP into a flag while processes run.
+    """Turns SIGINT, SIGTERM and SIGHUP into a level that rises while processes run.
 
     An exception out of a signal handler could strike between the start of a process and our note
     of it, and leave it behind; a flag cannot. A signal that is ignored (nohup) stays ignored.
+
+        1  after the step: `gently` passes the wish on; where it cannot, this is level 2 at once
+        2  now: InterruptedRunError out of `check`
+        3  at once: the handler itself raises what `abandon` makes, for the loop may hang in ending
+
+    Args:
+        gently: Given the signal's name, asks the ranks to stop in order; whether it could.
+        abandon: Makes the error that says what may be left behind.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self) -> None:
-        self._seen: signal.Signals | None = None
+    def __init__(
+        self,
+        gently: Callable[[str], bool] = lambda _: False,
+        abandon: Callable[[], InterruptedRunError] = lambda: InterruptedRunError(_LEFT),
+    ) -> None:
+        self._gently = gently
+        self._abandon = abandon
+        self.seen = ""
+        self._level = 0
+        self._asked = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupts:
         self.wake_fd, self._sink = os.pipe()
         os.set_blocking(self._sink, False)
+        os.set_blocking(self.wake_fd, False)
         if threading.current_thread() is threading.main_thread():
             for number in self._SIGNALS:
                 before = signal.getsignal(number)
@@ -55,13 +75,33 @@ class Interrupts:
         os.close(self._sink)
 
     def check(self) -> None:
-        """Raise InterruptedRunError if a signal has come."""
-        if self._seen is not None:
-            raise InterruptedRunError(f"the run was interrupted by {self._seen.name}")
+        """Act on a signal that has come.
+
+        Raises:
+            InterruptedRunError: the ranks must be ended now.
+        """
+        if not self._level:
+            return
+        if self._level == _GENTLE:
+            if self._asked:
+                return
+            self._asked = True
+            if self._gently(self.seen):
+                return
+            self._level = _NOW
+        raise InterruptedRunError(f"the run was interrupted by {self.seen}")
+
+    def awake(self) -> None:
+        """Take the wake-up calls of signals out of `wake_fd`."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wake_fd, 64)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self._seen is None:  # one byte is enough to wake the loop
-            self._seen = signal.Signals(number)
+        self.seen = signal.Signals(number).name
+        self._level += 1
+        if self._level > _NOW:
+            raise self._abandon()
+        with contextlib.suppress(BlockingIOError):
             os.write(self._sink, b"!")
 
 
@@ -136,7 +176,7 @@ def pump(
     it is time to look at the processes. It must be cheap otherwise.
 
     Raises:
-        InterruptedRunError: a signal has come.
+        InterruptedRunError: a signal has come, and the ranks cannot or need not stop in order.
         TimeLimitError: the deadline has passed.
     """
     with selectors.DefaultSelector() as selector:
@@ -150,7 +190,8 @@ def pump(
             tick = _ENDING_TICK_SECONDS if ending else TICK_SECONDS
             for key, _ in selector.select(max(0.0, min(tick, deadline.left()))):
                 if key.data is None:
-                    continue  # the wake-up call of a signal: checked above
+                    interrupts.awake()  # what to do about it is checked above
+                    continue
                 key.data.read()
                 if not key.data.is_open:
                     selector.unregister(key.fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,13 @@ def publish(sections: Sequence[Section], document: dict[str, Any], *, as_json: b
     if as_json:
         print(json.dumps(_finite(document), indent=2, ensure_ascii=False))
     else:
-        print(render(sections))
+        print(render(sections, _screen_width()))
     sys.stdout.flush()
+
+
+def _screen_width() -> int | None:
+    """The columns of the terminal; None where the text goes to a file or another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def say(text: str) -> None:

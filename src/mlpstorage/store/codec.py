@@ -51,6 +51,10 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     The first seventeen keys are those that other tools of the field read; the rest are ours.
     `runtime` is in seconds; `run_datetime` is the local time stamp of the directory; `start_time`
     and `end_time` are UTC. `status` is None when another tool wrote the file.
+
+    A run of a set has `set_id`, the part it plays (`set_role`: "warm-up", "measured", "write" or
+    "read") and `set_place` of `set_size`, from 1; `seed` is what its order was drawn from.
+    `code_identity` is the hash of the package that made it (see `store.code`).
     """
 
     benchmark_type: str = ""
@@ -87,6 +91,13 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     launcher_host: str = ""
     launcher_boot_id: str = ""
     launcher_start_ticks: int | None = None
+    set_id: str = ""
+    set_role: str = ""
+    set_place: int | None = None
+    set_size: int | None = None
+    seed: int | None = None
+    working_directory: str = ""
+    code_identity: str = ""
 
     @property
     def category(self) -> str | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from mlpstorage.core.errors import MlpstorageError, NotFoundError, UsageError, did_you_mean
 from mlpstorage.core.run import RunId, Status
-from mlpstorage.store.codec import Metadata, read_metadata, refusal, utc_moment
+from mlpstorage.store.codec import Metadata, refusal, utc_moment
+from mlpstorage.store.heads import read_head
 from mlpstorage.store.launcher import Launcher, is_alive
 from mlpstorage.store.layout import METADATA_SUFFIX, stamp_moment
 
@@ -32,7 +33,8 @@ class HistoryEntry:
 
     `status` is a `Status` value, or "killed" (started, and its launcher is gone), "broken" (the
     metadata file cannot be read: `reason` says why) or "unknown". `number` counts from 1 in the
-    order of the starts, so it changes when older runs are removed; the run id does not.
+    order of the starts, so it changes when older runs are removed; the run id does not. A run of a
+    set plays a `role` there, and is the `place`-th of `size`.
     """
 
     number: int
@@ -48,6 +50,10 @@ class HistoryEntry:
     executed_command: str
     metadata: Path
     reason: str = ""
+    set_id: str = ""
+    role: str = ""
+    place: int | None = None
+    size: int | None = None
 
     @property
     def directory(self) -> Path:
@@ -69,7 +75,8 @@ def scan(results_dir: Path) -> list[HistoryEntry]:
         return []
     except OSError as error:
         raise refusal(f"cannot list the results directory {results_dir}", error) from error
-    entries = [_entry(path) for path in _metadata_files(results_dir.absolute(), 0)]
+    directories = run_directories(results_dir.absolute())
+    entries = [_entry(path) for directory in directories for path in _records(directory)]
     entries.sort(key=lambda entry: (entry.start, str(entry.metadata)))
     return [replace(entry, number=number) for number, entry in enumerate(entries, start=1)]
 
@@ -104,19 +111,19 @@ def find(results_dir: Path, number_or_id: str) -> HistoryEntry:
     return found[0]
 
 
-def _metadata_files(directory: Path, depth: int) -> Iterator[Path]:
-    """The metadata files of all run directories below; bounded, for data may lie in the tree."""
+def run_directories(directory: Path, depth: int = 0) -> Iterator[Path]:
+    """All directories of runs and sets below; bounded, for data may lie in the tree."""
     for child in _children(directory):
         if not child.is_dir(follow_symlinks=False):
             continue
         if stamp_moment(child.name) is not None:
-            yield from _records(Path(child.path))
+            yield Path(child.path)
         elif depth == _PREFIX_DEPTH and child.name == _PREFIX:
             for system in _children(Path(child.path)):
                 if system.is_dir(follow_symlinks=False):
-                    yield from _metadata_files(Path(system.path), 0)
+                    yield from run_directories(Path(system.path))
         elif depth < _DEEPEST:
-            yield from _metadata_files(Path(child.path), depth + 1)
+            yield from run_directories(Path(child.path), depth + 1)
 
 
 def _records(run_directory: Path) -> Iterator[Path]:
@@ -135,13 +142,13 @@ def _children(directory: Path) -> list[os.DirEntry[str]]:
 
 def _entry(path: Path) -> HistoryEntry:
     try:
-        metadata = read_metadata(path)
+        metadata = read_head(path)
     except MlpstorageError as error:
         kind = path.name.removesuffix(METADATA_SUFFIX).removesuffix(f"_{path.parent.name}")
         name = RunId(kind, "", "", path.parent.name)
         known = Metadata(benchmark_type=kind, run_id=str(name))
         return _entry_of(known, path, BROKEN, error.what)
-    return _entry_of(metadata, path, _status(metadata))
+    return _entry_of(metadata, path, status_of(metadata))
 
 
 def _entry_of(metadata: Metadata, path: Path, status: str, reason: str = "") -> HistoryEntry:
@@ -159,13 +166,21 @@ def _entry_of(metadata: Metadata, path: Path, status: str, reason: str = "") -> 
         executed_command=metadata.executed_command,
         metadata=path,
         reason=reason,
+        set_id=metadata.set_id,
+        role=metadata.set_role,
+        place=metadata.set_place,
+        size=metadata.set_size,
     )
 
 
 def _start(metadata: Metadata, path: Path) -> datetime:
-    """When the run began (aware): as recorded, or else as its directory is named."""
+    return start_moment(metadata.start_time, path)
+
+
+def start_moment(recorded: str, path: Path) -> datetime:
+    """When a run began (aware): as recorded, or else as the directory of its record is named."""
     try:
-        return utc_moment(metadata.start_time)
+        return utc_moment(recorded)
     except ValueError:
         stamp = stamp_moment(path.parent.name)
         if stamp is None:
@@ -173,7 +188,8 @@ def _start(metadata: Metadata, path: Path) -> datetime:
         return stamp.astimezone()
 
 
-def _status(metadata: Metadata) -> str:
+def status_of(metadata: Metadata) -> str:
+    """How far the run got: as recorded, or "killed" or "unknown" (see `HistoryEntry`)."""
     if metadata.status is None:
         return UNKNOWN
     if metadata.status is Status.STARTED and is_alive(_launcher(metadata)) is False:

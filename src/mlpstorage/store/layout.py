@@ -4,6 +4,7 @@
     <results-dir>/checkpointing/<model>/<YYYYmmdd_HHMMSS>/
     <results-dir>/kv_cache/<command>/<YYYYmmdd_HHMMSS>/
 
+The record of a set of runs stands beside them, in a directory `set` instead of the command's.
 The segments come from the caller; this module adds the time stamp and what lies inside.
 """
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METADATA_SUFFIX = "_metadata.json"
-_STAMP = "%Y%m%d_%H%M%S"
+SET_SUFFIX = "_set.json"
+SET = "set"
+STAMP = "%Y%m%d_%H%M%S"
 _STAMP_SHAPE = re.compile(r"(?:19|20)[0-9]{6}_[0-9]{6}")
 # A leading dot would hide the run from the history (and ".." would leave the tree).
 _COMPONENT = re.compile(r"(?!\.)[A-Za-z0-9._-]+")
@@ -40,7 +43,7 @@ def stamp_moment(name: str) -> datetime | None:
     if not _STAMP_SHAPE.fullmatch(name):
         return None
     try:
-        return datetime.strptime(name, _STAMP)  # noqa: DTZ007 - a stamp is local time by definition
+        return datetime.strptime(name, STAMP)  # noqa: DTZ007 - a stamp is local time by definition
     except ValueError:
         return None
 
@@ -100,6 +103,11 @@ class RunDirectory:
         return self.path / f"{self.kind}_{self.timestamp}{METADATA_SUFFIX}"
 
     @property
+    def set_record(self) -> Path:
+        """The record of a set of runs, where the directory is one's."""
+        return self.path / f"{self.kind}_{self.timestamp}{SET_SUFFIX}"
+
+    @property
     def timeseries(self) -> Path:
         """The hosts' samples during the run."""
         return self.path / f"{self.kind}_{self.timestamp}_timeseries.json"
@@ -138,6 +146,18 @@ class RunDirectory:
         return self.path / f"{rank}_per_epoch_stats.json"
 
 
+def set_segments(segments: Sequence[str], command: str) -> tuple[str, ...]:
+    """Where the record of a set of runs is, from where its runs are.
+
+    >>> set_segments(("training", "unet3d", "run"), "run")
+    ('training', 'unet3d', 'set')
+    >>> set_segments(("checkpointing", "llama3-8b"), "run")
+    ('checkpointing', 'llama3-8b', 'set')
+    """
+    above = segments[:-1] if segments[-1] == command else segments
+    return (*above, SET)
+
+
 def _check_component(name: str) -> None:
     if _COMPONENT.fullmatch(name) is None:
         raise UsageError(
@@ -149,7 +169,7 @@ def _check_component(name: str) -> None:
 
 def _make_stamped(parent: Path, when: datetime) -> Path:
     for bump in range(_MOST_BUMPS):
-        path = parent / (when + timedelta(seconds=bump)).strftime(_STAMP)
+        path = parent / (when + timedelta(seconds=bump)).strftime(STAMP)
         try:
             path.mkdir()  # fails if it exists: the one test-and-set that every file system has
         except FileExistsError:

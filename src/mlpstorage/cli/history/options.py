@@ -21,7 +21,9 @@ class ShowOptions:
     """Options of `history show`."""
 
     results_dir: str = opt("results", "Root of all results.", short="-rd")
-    id: str = opt("", "Number or id of the run; the last one by default.", short="-i")
+    id: str = opt(
+        "", "Id of a run or set, or number of a run; the last run by default.", short="-i"
+    )
     json: bool = opt(False, "Print as JSON.")
 
 

@@ -51,6 +51,8 @@ class FilesLayout:
         self.direct = direct
         self._durable = durable
         self._base = str(root)
+        # Process ids repeat from host to host, and names of hosts from container to container.
+        self._writer = os.urandom(8).hex()
         flags = os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
         self._read_flags = os.O_RDONLY | flags
         self._write_flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | flags
@@ -150,8 +152,8 @@ class FilesLayout:
                 yield from entries
 
     def _temporary(self, place: int) -> str:
-        """One per process: ranks that write the same block do not write into each other's file."""
-        return f"{self.path_of(place)}.{os.getpid()}.part"
+        """One per layout: ranks that write the same block do not write into each other's file."""
+        return f"{self.path_of(place)}.{self._writer}.part"
 
 
 def _sync_folder(path: str) -> None:

@@ -173,7 +173,7 @@ def require_direct(root: Path) -> None:
         ConfigurationError: the filesystem refuses it.
         MlpstorageError: the directory cannot be written.
     """
-    probe = root / f".direct-io-{os.getpid()}"
+    probe = root / f".direct-io-{os.urandom(8).hex()}"  # process ids repeat from host to host
     buffer = aligned_buffer(DIRECT_ALIGNMENT)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_DIRECT
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from mlpstorage.core.errors import UsageError
 from mlpstorage.core.plan import Answer
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import GIB, format_bytes
@@ -16,9 +17,10 @@ from mlpstorage.kinds.checkpointing.choice import (
     ranks_per_host,
 )
 from mlpstorage.kinds.checkpointing.layout import sizes_of
-from mlpstorage.kinds.checkpointing.rules import MEMORY_FACTOR
+from mlpstorage.kinds.checkpointing.rules import MEMORY_FACTOR, MOST_GAP_SECONDS
 from mlpstorage.kinds.checkpointing.workload import layout_of
 from mlpstorage.kinds.clients import checked_count, clients_of, free_bytes
+from mlpstorage.kinds.repetition import READ, WRITE, Repetition, measured_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,12 +178,36 @@ def _next_command(options: DatasizeOptions) -> str:
     return shlex.join(words)
 
 
-def run(options: RunOptions, _sources: Mapping[str, str]) -> Sequence[Measurement]:
-    """The benchmark, once or `--loops` times."""
+def run(options: RunOptions, _sources: Mapping[str, str]) -> Sequence[Measurement] | Repetition:
+    """The benchmark, once, or a set: `--loops` times, or writing and reading in a run each.
+
+    Raises:
+        UsageError: nothing would be written, or nothing read, with `--split`.
+    """
     from mlpstorage.kinds.checkpointing.run import CheckpointRun
 
-    checked_count(options.loops, "--loops", MOST_LOOPS)
-    return [CheckpointRun(options) for _ in range(options.loops)]
+    count = checked_count(options.loops, "--loops", MOST_LOOPS)
+    if options.split:
+        if 0 in (options.num_checkpoints_write, options.num_checkpoints_read):
+            raise UsageError(
+                "--split needs checkpoints to write and to read", fix="leave --split out"
+            )
+        return Repetition(
+            make=lambda turn: CheckpointRun(_phase_of(options, turn.role), turn.seed),
+            roles=(WRITE, READ) * count,
+            longest_gap=lambda _durations: MOST_GAP_SECONDS,
+        )
+    if count == 1:
+        return [CheckpointRun(options)]
+    return Repetition(
+        make=lambda turn: CheckpointRun(options, turn.seed), roles=measured_runs(count)
+    )
+
+
+def _phase_of(options: RunOptions, role: str) -> RunOptions:
+    if role == WRITE:
+        return replace(options, num_checkpoints_read=0)
+    return replace(options, num_checkpoints_write=0)
 
 
 def configview(options: ConfigviewOptions, sources: Mapping[str, str]) -> Answer:

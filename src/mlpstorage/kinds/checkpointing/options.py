@@ -72,7 +72,10 @@ class RunOptions(SeriesOptions, LaunchOptions, WorkloadOptions):
         "What of the data read is compared: stamps, full (reads twice) or off.",
         group=HOW,
     )
-    loops: int = opt(1, "Run this many times, one result each.", group=HOW)
+    loops: int = opt(1, "Measured runs; more than one are a set.", group=HOW)
+    split: bool = opt(
+        False, "Write in one run, and read in another that begins at once.", group=HOW
+    )
     closed: bool = opt(False, "Judge by the rules of the CLOSED division.", group=JUDGE)
     open: bool = opt(False, "Judge by the rules of the OPEN division (the default).", group=JUDGE)
     allow_invalid_params: bool = opt(

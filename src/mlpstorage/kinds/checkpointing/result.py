@@ -105,16 +105,19 @@ def outcome_of(
     sizes: Sizes,
     folder: Path,
     verify: str,
+    done: tuple[int, int] | None = None,
 ) -> Outcome:
     """The outcome of a run whose ranks have all delivered.
+
+    `done` is how many checkpoints were written and read where it is not all of them; at least one
+    was.
 
     Raises:
         BenchmarkError: a rank's record is incomplete.
     """
     checkpoint = workload.checkpoint
-    measured = Measured.of(
-        results, checkpoint.num_checkpoints_write, checkpoint.num_checkpoints_read
-    )
+    planned = (checkpoint.num_checkpoints_write, checkpoint.num_checkpoints_read)
+    measured = Measured.of(results, *(done or planned))
     filesystem = filesystem_of(folder)
     loads = measured.of_phase("load")
     cached = _cached_share(loads) if filesystem in COUNTED_FILESYSTEMS else None

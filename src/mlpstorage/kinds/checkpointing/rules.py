@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlpstorage.core.rules import Category, Issue, Phase, Rule
+from mlpstorage.core.rules import CLOSED_ONLY, SINCE_SECOND, Category, Issue, Phase, Rule
 from mlpstorage.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -335,20 +335,43 @@ def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
 
 
 PLAN_RULES: tuple[Rule[PlanSubject], ...] = (
-    Rule("4.3.1", "Checkpoint against memory", Phase.PLAN, memory_ratio),
-    Rule("4.3.2", "fsync of every file", Phase.PLAN, durable),
-    Rule("4.3.3", "One of the four models", Phase.PLAN, known_model),
-    Rule("4.3.4", "Memory of the accelerators", Phase.PLAN, accelerator_memory),
-    Rule("4.3.5", "Subset of a checkpoint", Phase.PLAN, declared_subset),
-    Rule("4.4.2", "Results on another filesystem", Phase.PLAN, different_filesystems),
-    Rule("4.6.1", "Number of processes", Phase.PLAN, process_count),
-    Rule("4.6.2", "Processes per host", Phase.PLAN, processes_per_host),
-    Rule("4.6.3", "Parameters of the divisions", Phase.PLAN, allowed_parameters),
-    Rule("4.7.1", "Gap between writing and reading", Phase.PLAN, phase_gap),
-    Rule("C.1", "Number of checkpoints", Phase.PLAN, checkpoint_count),
+    Rule("4.3.1", "Checkpoint against memory", Phase.PLAN, memory_ratio, editions=SINCE_SECOND),
+    Rule("4.3.2", "fsync of every file", Phase.PLAN, durable, editions=SINCE_SECOND),
+    Rule("4.3.3", "One of the four models", Phase.PLAN, known_model, editions=SINCE_SECOND),
+    Rule(
+        "4.3.4", "Memory of the accelerators", Phase.PLAN, accelerator_memory, editions=SINCE_SECOND
+    ),
+    Rule("4.3.5", "Subset of a checkpoint", Phase.PLAN, declared_subset, editions=SINCE_SECOND),
+    Rule(
+        "4.4.2",
+        "Results on another filesystem",
+        Phase.PLAN,
+        different_filesystems,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_SECOND,
+    ),
+    Rule("4.6.1", "Number of processes", Phase.PLAN, process_count, editions=SINCE_SECOND),
+    Rule(
+        "4.6.2",
+        "Processes per host",
+        Phase.PLAN,
+        processes_per_host,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_SECOND,
+    ),
+    Rule(
+        "4.6.3",
+        "Parameters of the divisions",
+        Phase.PLAN,
+        allowed_parameters,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_SECOND,
+    ),
+    Rule("4.7.1", "Gap between writing and reading", Phase.PLAN, phase_gap, editions=SINCE_SECOND),
+    Rule("C.1", "Number of checkpoints", Phase.PLAN, checkpoint_count, editions=SINCE_SECOND),
 )
 RESULT_RULES: tuple[Rule[ResultSubject], ...] = (
-    Rule("C.2", "Verified data", Phase.RESULT, verified),
-    Rule("C.3", "Cold reads", Phase.RESULT, cold_reads),
-    Rule("C.4", "Bytes accounted for", Phase.RESULT, bytes_accounted),
+    Rule("C.2", "Verified data", Phase.RESULT, verified, editions=SINCE_SECOND),
+    Rule("C.3", "Cold reads", Phase.RESULT, cold_reads, editions=SINCE_SECOND),
+    Rule("C.4", "Bytes accounted for", Phase.RESULT, bytes_accounted, editions=SINCE_SECOND),
 )

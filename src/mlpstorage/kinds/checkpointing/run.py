@@ -14,7 +14,7 @@ from mlpstorage.config import user_path
 from mlpstorage.core.errors import MlpstorageError, UsageError, did_you_mean
 from mlpstorage.core.plan import Identity, Plan
 from mlpstorage.core.problems import Problem
-from mlpstorage.core.rules import Category, Phase, judge
+from mlpstorage.core.rules import Category, Phase, incomplete, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.checkpoint.lanes import buffers_for
@@ -360,16 +360,31 @@ class CheckpointRun:
             },
             size=self.options.num_processes,
             run_dir=run_dir,
+            stops_after="checkpoint",
         )
 
     def outcome(self, results: Sequence[RankResult]) -> Outcome:
         """The figures, the evidence, and what the result rules say of them."""
+        return self._outcome_of(results, None)
+
+    def stopped(self, results: Sequence[RankResult]) -> Outcome:
+        """The same of the checkpoints that are complete: every rank has the same ones."""
+        checkpoint = self._checkpoint
+        phases = [record["phase"] for record in results[0].data["checkpoints"]]
+        done = (phases.count("save"), phases.count("load"))
+        planned = (checkpoint.num_checkpoints_write, checkpoint.num_checkpoints_read)
+        expected, actual = (f"{writes} writes, {reads} reads" for writes, reads in (planned, done))
+        outcome = self._outcome_of(results, done)
+        return replace(outcome, issues=(incomplete(expected, actual), *outcome.issues))
+
+    def _outcome_of(self, results: Sequence[RankResult], done: tuple[int, int] | None) -> Outcome:
         outcome = result.outcome_of(
             results,
             workload=self.resolved.workload,
             sizes=self.sizes,
             folder=self.folder,
             verify=self.options.verify,
+            done=done,
         )
         if outcome.summary["verification"]["mismatches"]:
             self.corrupted.append(outcome.summary["verification"]["first_mismatch"])

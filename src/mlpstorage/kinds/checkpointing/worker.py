@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from mlpstorage.engine.comm import Comm
 
 
+# How often the ranks ask in a pause whether the user wants to stop.
+_LOOK_SECONDS = 1.0
+
+
 class Argument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the launcher asks of every rank; times in seconds, sizes in bytes."""
 
@@ -72,7 +76,8 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
     comm.barrier()
     began = time.perf_counter()
     records = rank.write_all() if wanted.writes else []
-    records += rank.read_all() if wanted.reads else []
+    if wanted.reads and not comm.stopping.stopped:
+        records += rank.read_all()
     record = RankRecord(checkpoints=records, total_seconds=time.perf_counter() - began)
     return dict(msgspec.to_builtins(record))
 
@@ -115,7 +120,8 @@ class _Rank:
             begin(self._folder, record)
         records = []
         for number in range(1, self.argument.writes + 1):
-            self._pause(number)
+            if self._pause(number):
+                break
             records.append(self._write(number))
             comm.barrier()
             if comm.rank == 0:
@@ -123,11 +129,20 @@ class _Rank:
                     record, complete=number, ended_unix_seconds=time.time()
                 )
                 advance(self._folder, record)
+            left = self.argument.writes - number + self.argument.reads
+            if left and comm.stopping.agreed():
+                break
         return records
 
-    def _pause(self, number: int) -> None:
-        if number > 1:
-            time.sleep(self.argument.pause_seconds)
+    def _pause(self, number: int) -> bool:
+        """Wait before all checkpoints but the first; whether the user wants to stop meanwhile."""
+        left = self.argument.pause_seconds if number > 1 else 0.0
+        while left > 0:
+            time.sleep(min(left, _LOOK_SECONDS))
+            left -= _LOOK_SECONDS
+            if left > 0 and self._comm.stopping.agreed():
+                return True
+        return False
 
     def _write(self, number: int) -> CheckpointRecord:
         argument, rank = self.argument, self._comm.rank
@@ -152,8 +167,11 @@ class _Rank:
         seed, complete, hosts = self._written()
         records = []
         for turn in range(1, self.argument.reads + 1):
-            self._pause(turn)
+            if self._pause(turn):
+                break
             records.append(self._read(turn, (turn - 1) % complete + 1, seed, hosts))
+            if turn < self.argument.reads and self._comm.stopping.agreed():
+                break
         return records
 
     def _written(self) -> tuple[int, int, list[str]]:
@@ -230,6 +248,8 @@ class _Rank:
                     total=total >> 20,
                     unit="MiB",
                     bytes=done,
+                    part=number + (self.argument.writes if verb == "read" else 0),
+                    parts=self.argument.writes + self.argument.reads,
                 )
             )
 

@@ -13,6 +13,7 @@ from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import GIB, format_bytes
 from mlpstorage.engine.dataset import MOST_FILES
 from mlpstorage.kinds.clients import checked_count, clients_of, free_bytes
+from mlpstorage.kinds.repetition import Repetition, gap_of_a_run, measured_runs
 from mlpstorage.kinds.training.datagen import TrainingDatagen, checked_processes
 from mlpstorage.kinds.training.dataset_choice import (
     MOST_ACCELERATORS,
@@ -208,12 +209,18 @@ def _trial_size(options: DatagenOptions, resolved: ResolvedWorkload, folder: Pat
     return fitting_trial(resolved.workload, count, folder)
 
 
-def run(options: RunOptions, _sources: Mapping[str, str]) -> Sequence[Measurement]:
-    """The benchmark, once or `--loops` times."""
-    checked_count(options.loops, "--loops", MOST_LOOPS)
+def run(options: RunOptions, _sources: Mapping[str, str]) -> Sequence[Measurement] | Repetition:
+    """The benchmark, once, or a set of a warm-up and `--loops` measured runs."""
+    count = checked_count(options.loops, "--loops", MOST_LOOPS)
     options = engine_options(options)
     kind = TrainingRun if options.engine == NATIVE else ReferenceRun
-    return [kind(options) for _ in range(options.loops)]
+    if count == 1:
+        return [kind(options)]
+    return Repetition(
+        make=lambda turn: kind(options, shuffle_seed=turn.seed, repeat=turn.number - 1),
+        roles=measured_runs(count, warm_up=not options.no_warm_up),
+        longest_gap=gap_of_a_run,
+    )
 
 
 def configview(options: ConfigviewOptions, sources: Mapping[str, str]) -> Answer:

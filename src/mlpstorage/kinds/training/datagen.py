@@ -14,6 +14,7 @@ from mlpstorage.config import user_path
 from mlpstorage.core.errors import MlpstorageError, UsageError
 from mlpstorage.core.plan import Identity, Outcome, Plan
 from mlpstorage.core.problems import Problem
+from mlpstorage.core.rules import incomplete
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.dataset import SpecRecord
@@ -171,6 +172,7 @@ class TrainingDatagen:
             },
             size=self.processes,
             run_dir=run_dir,
+            stops_after="files that are being written",
         )
 
     def _finish(self, created: str) -> Manifest:
@@ -207,6 +209,29 @@ class TrainingDatagen:
             summary=summary,
             issues=(),
             sections=(Section("generated", rows=shown),),
+            rank_outputs=tuple(dict(r.data) for r in results),
+        )
+
+
+    def stopped(self, results: Sequence[RankResult]) -> Outcome:
+        """The files that are whole; without a manifest, so that nobody takes them for all."""
+        self._lock.release()
+        written = sum(r.data["bytes_written"] for r in results)
+        whole = sum(r.data["files_written"] + r.data["files_kept"] for r in results)
+        summary = {
+            "num_files_train": self.files,
+            "files_whole": whole,
+            "bytes_written": written,
+            "data_folder": str(self.folder),
+        }
+        rows = (
+            Row("whole", f"{whole} of {self.files} files", "the same command goes on from here"),
+            Row("written", format_bytes(written)),
+        )
+        return Outcome(
+            summary=summary,
+            issues=(incomplete(f"{self.files} files", f"{whole} files"),),
+            sections=(Section("generated so far", rows=rows),),
             rank_outputs=tuple(dict(r.data) for r in results),
         )
 

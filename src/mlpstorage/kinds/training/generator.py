@@ -31,6 +31,12 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
         emit(Progress(comm.rank, "generating", done, total, "files", count))
 
     share = generate_share(
-        spec, Path(argument["folder"]), comm.rank, comm.size, on_progress=progress
+        spec,
+        Path(argument["folder"]),
+        comm.rank,
+        comm.size,
+        on_progress=progress,
+        progress_seconds=1.0,
+        wants_stop=comm.stopping.heard,
     )
     return asdict(share)

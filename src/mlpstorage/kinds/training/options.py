@@ -103,7 +103,10 @@ class RunOptions(SeriesOptions, EngineOptions, WorkloadOptions):
         False, "A small run of about a minute; generates its data; never a valid size.", group=WHAT
     )
     drop_caches: str = opt("auto", "Before each epoch: auto, system, files or off.", group=HOW)
-    loops: int = opt(1, "Run this many times, one result each.", group=HOW)
+    loops: int = opt(
+        1, "Measured runs; more than one are a set, with a warm-up run before them.", group=HOW
+    )
+    no_warm_up: bool = opt(False, "Leave the warm-up run of --loops out.", group=HOW)
     closed: bool = opt(False, "Judge by the rules of the CLOSED division.", group=JUDGE)
     open: bool = opt(False, "Judge by the rules of the OPEN division (the default).", group=JUDGE)
     allow_invalid_params: bool = opt(

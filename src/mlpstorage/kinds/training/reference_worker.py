@@ -136,6 +136,8 @@ class _Rank:
                 total=self._argument.steps,
                 unit="steps",
                 bytes=(self._used() - self._before[0]).rchar,
+                part=epoch,
+                parts=self._argument.epochs,
             )
         )
 

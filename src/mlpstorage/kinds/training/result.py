@@ -73,15 +73,16 @@ def outcome_of(
     folder: Path,
     trial: bool,
     nominal: bool = False,
+    epochs: int | None = None,
 ) -> Outcome:
     """The outcome of a run whose ranks have all delivered.
 
-    `nominal` makes the AU by the compute time that was asked for the headline (DLIO 2.0.0).
+    `epochs` is how many were done where it is not all of them. `nominal` makes the AU by the compute time that was asked for the headline (DLIO 2.0.0).
 
     Raises:
         BenchmarkError: a rank's record is incomplete.
     """
-    measured = Measured.of(results, workload.train.epochs)
+    measured = Measured.of(results, workload.train.epochs if epochs is None else epochs)
     window = Window(workload.metric.exclude_start_steps, workload.metric.exclude_end_steps)
     batch = workload.reader.batch_size
     timings = [[_timings(record, batch) for record in ranks] for ranks in measured.epochs]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlpstorage.core.rules import Category, Issue, Phase, Rule
+from mlpstorage.core.rules import CLOSED_ONLY, Category, Issue, Phase, Rule
 from mlpstorage.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -223,11 +223,17 @@ def cold_reads(result: ResultSubject) -> Iterator[Issue]:
 
 PLAN_RULES: tuple[Rule[PlanSubject], ...] = (
     Rule("3.1.2", "Size of the data set", Phase.PLAN, dataset_size),
-    Rule("3.4.2", "Results on another filesystem", Phase.PLAN, different_filesystems),
+    Rule(
+        "3.4.2",
+        "Results on another filesystem",
+        Phase.PLAN,
+        different_filesystems,
+        divisions=CLOSED_ONLY,
+    ),
     Rule("3.6.2", "Parameters of the divisions", Phase.PLAN, allowed_parameters),
-    Rule("3.6.2", "Ranges of CLOSED parameters", Phase.PLAN, closed_ranges),
-    Rule("T.1", "Published workload", Phase.PLAN, published_workload),
-    Rule("T.4", "Preview figures", Phase.PLAN, final_figures),
+    Rule("3.6.2", "Ranges of CLOSED parameters", Phase.PLAN, closed_ranges, divisions=CLOSED_ONLY),
+    Rule("T.1", "Published workload", Phase.PLAN, published_workload, divisions=CLOSED_ONLY),
+    Rule("T.4", "Preview figures", Phase.PLAN, final_figures, divisions=CLOSED_ONLY),
 )
 RESULT_RULES: tuple[Rule[ResultSubject], ...] = (
     Rule("3.3.2", "Accelerator utilisation", Phase.RESULT, utilisation),

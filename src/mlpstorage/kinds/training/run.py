@@ -14,7 +14,7 @@ from mlpstorage.config import Document, user_path
 from mlpstorage.core.errors import MlpstorageError, NotFoundError, UsageError, did_you_mean
 from mlpstorage.core.plan import Identity, Plan
 from mlpstorage.core.problems import Problem
-from mlpstorage.core.rules import Category, Phase, judge
+from mlpstorage.core.rules import Category, Phase, incomplete, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.dataset import MANIFEST_NAME
@@ -70,15 +70,21 @@ TRIAL_EPOCHS = 2
 RANK_BYTES = 64 << 20
 RANK_FILES = 32
 _FILES = "dataset.num_files_train"
+_SEEDS = 1 << 63
 _DROP_METHODS = ("auto", "system", "files", "off")
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One run of the training benchmark, as the user asked for it."""
+    """One run of the training benchmark, as the user asked for it.
+
+    `repeat` counts the runs of a set before this one: a workload whose seed is fixed still reads in
+    another order in each of them.
+    """
 
     options: RunOptions
     shuffle_seed: int = field(default_factory=lambda: random.SystemRandom().randrange(1 << 31))
+    repeat: int = 0
 
     @property
     def results_dir(self) -> Path:
@@ -383,19 +389,34 @@ class TrainingRun:
                 "drop_caches": self.options.drop_caches,
                 "columns": workload.read_columns,
                 "decode": reader.decode,
+                "au_needed": workload.metric.au,
             },
             size=self.options.num_accelerators,
             run_dir=run_dir,
+            stops_after="step",
         )
 
     def _seed(self) -> int:
         workload = self.resolved.workload
-        return (
-            self.shuffle_seed if workload.reader.file_shuffle == "random" else workload.train.seed
-        )
+        if workload.reader.file_shuffle == "random":
+            return self.shuffle_seed
+        return (workload.train.seed + self.repeat) % _SEEDS
 
     def outcome(self, results: Sequence[RankResult]) -> Outcome:
         """The metrics, the evidence, and what the result rules say of them."""
+        return self._outcome_of(results, None)
+
+    def stopped(self, results: Sequence[RankResult]) -> Outcome:
+        """The same of the epochs that are complete, or of the first one's beginning."""
+        planned, data = self.resolved.workload.train.epochs, results[0].data
+        outcome = self._outcome_of(results, len(data["epochs"]))
+        return replace(
+            outcome,
+            issues=(incomplete(f"{planned} epochs", str(data["reached"])), *outcome.issues),
+            summary={**outcome.summary, "epochs_complete": data["complete"]},
+        )
+
+    def _outcome_of(self, results: Sequence[RankResult], epochs: int | None) -> Outcome:
         return result.outcome_of(
             results,
             workload=self.resolved.workload,
@@ -403,6 +424,7 @@ class TrainingRun:
             files=self.files,
             folder=self.folder,
             trial=self.options.trial,
+            epochs=epochs,
         )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from mlpstorage.core.events import Progress
+from mlpstorage.core.events import Figure, Progress
 from mlpstorage.engine.access import ReadSettings, access_of
 from mlpstorage.engine.buffers import aligned_buffer
 from mlpstorage.engine.dataset import Manifest
@@ -56,6 +56,7 @@ class Argument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     drop_caches: str
     columns: tuple[str, ...] = ()
     decode: str = "none"
+    au_needed: float = 0.0
 
 
 class _Rank:
@@ -117,11 +118,27 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
     # The default slack of 50 µs would be added to every emulated compute step.
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
     rank = _Rank(wanted, comm)
-    records = [_epoch(rank, epoch, emit) for epoch in range(wanted.epochs)]
-    return {"epochs": [msgspec.to_builtins(record) for record in records]}
+    records: list[EpochRecord] = []
+    for epoch in range(wanted.epochs):
+        record, planned = _epoch(rank, epoch, emit)
+        if len(record.load_us) < planned:
+            # Of an epoch that was left, only how far it got is kept, unless there is nothing else.
+            reached = f"epoch {epoch + 1}/{wanted.epochs}, step {len(record.load_us)}/{planned}"
+            records = records or [record]
+            return {"epochs": _plain(records), "complete": epoch, "reached": reached}
+        records.append(record)
+        if comm.stopping.stopped:
+            reached = f"epoch {epoch + 1}/{wanted.epochs}"
+            return {"epochs": _plain(records), "complete": epoch + 1, "reached": reached}
+    return {"epochs": _plain(records)}
 
 
-def _epoch(rank: _Rank, epoch: int, emit: Callable[[Event], None]) -> EpochRecord:
+def _plain(records: list[EpochRecord]) -> list[dict[str, Any]]:
+    return [msgspec.to_builtins(record) for record in records]
+
+
+def _epoch(rank: _Rank, epoch: int, emit: Callable[[Event], None]) -> tuple[EpochRecord, int]:
+    """One epoch, or its beginning if the user wants to stop; and the steps that were planned."""
     comm = rank.comm
     readers = rank.access.epoch(rank.plan(epoch))
     plan, pool = readers.plan, readers.pool
@@ -138,14 +155,15 @@ def _epoch(rank: _Rank, epoch: int, emit: Callable[[Event], None]) -> EpochRecor
     after = Counters.now()
     visits = np.frombuffer(pool.visit_ns, np.int64) // 1000
     ticks = os.sysconf("SC_CLK_TCK")
-    return EpochRecord(
+    whole = len(load) == plan.steps
+    record = EpochRecord(
         start=start,
         end=_utc(),
         load_us=load,
         compute_us=compute,
         block_seconds=block_seconds,
-        samples=plan.steps * plan.batch,
-        bytes_planned=readers.planned(),
+        samples=len(load) * plan.batch,
+        bytes_planned=readers.planned() if whole else sum(pool.bytes_read),
         rchar=after.rchar - before.rchar,
         read_bytes=after.read_bytes - before.read_bytes,
         user_seconds=after.user_seconds - before.user_seconds,
@@ -161,15 +179,23 @@ def _epoch(rank: _Rank, epoch: int, emit: Callable[[Event], None]) -> EpochRecor
         drop_method=method,
         drop_seconds=drop_seconds,
     )
+    return record, plan.steps
 
 
 def _steps(
     rank: _Rank, pool: Pool, plan: EpochPlan, epoch: int, emit: Callable[[Event], None]
 ) -> tuple[list[int], list[int]]:
-    """The timed loop: per step the microseconds of waiting and of computing."""
-    seconds, barrier, clock = rank.argument.computation_time, rank.comm.barrier, time.perf_counter
+    """The timed loop: per step the microseconds of waiting and of computing.
+
+    Fewer steps than planned were done if the user wants the run to stop.
+    """
+    seconds, clock = rank.argument.computation_time, time.perf_counter
+    barrier, step_done = rank.comm.barrier, rank.comm.stopping.step_done
     load, compute = [0] * plan.steps, [0] * plan.steps
-    report_at = clock() + _PROGRESS_SECONDS
+    so_far = _SoFar(rank, load, compute, emit)
+    last = plan.steps - 1
+    # After the very last step there is nothing left to stop.
+    asks_at_end = epoch + 1 < rank.argument.epochs
     emit(_progress(rank, pool, plan, epoch, 0))
     for step in range(plan.steps):
         t0 = clock()
@@ -180,11 +206,51 @@ def _steps(
         t2 = clock()
         load[step] = round((t1 - t0) * 1e6)
         compute[step] = round((t2 - t1) * 1e6)
-        barrier()
-        if t2 >= report_at or step == plan.steps - 1:
-            report_at = t2 + _PROGRESS_SECONDS
+        if step < last or asks_at_end:
+            stop = step_done()
+        else:
+            barrier()
+            stop = False
+        if t2 >= so_far.report_at or stop or step == last:
             emit(_progress(rank, pool, plan, epoch, step + 1))
+            so_far.report(step + 1, t2)
+        if stop:
+            return load[: step + 1], compute[: step + 1]
     return load, compute
+
+
+class _SoFar:
+    """What can be said of an epoch before its end, at most once a second."""
+
+    def __init__(
+        self,
+        rank: _Rank,
+        load: list[int],
+        compute: list[int],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._rank, self._load, self._compute, self._emit = rank, load, compute, emit
+        self._began = time.perf_counter()
+        self._summed = self._load_us = self._compute_us = 0
+        self.report_at = self._began + _PROGRESS_SECONDS
+
+    def report(self, done: int, now: float) -> None:
+        """Emit the AU (without the first step, as in the result) and the wait for data."""
+        self.report_at = now + _PROGRESS_SECONDS
+        self._load_us += sum(self._load[self._summed : done])
+        self._compute_us += sum(self._compute[self._summed : done])
+        self._summed = done
+        first = self._load[0] + self._compute[0]
+        window = (now - self._began) * 1e6 - first
+        if done <= 1 or window <= 0:
+            return
+        number, needed = self._rank.comm.rank, self._rank.argument.au_needed
+        utilisation = 100 * (self._compute_us - self._compute[0]) / window
+        waiting = 100 * (self._load_us - self._load[0]) / window
+        self._emit(Figure(number, "AU", utilisation, "%", 100 * needed or None))
+        self._emit(
+            Figure(number, "waits for data", waiting, "%", better="lower", compares_hosts=True)
+        )
 
 
 def _progress(rank: _Rank, pool: Pool, plan: EpochPlan, epoch: int, done: int) -> Progress:
@@ -195,6 +261,8 @@ def _progress(rank: _Rank, pool: Pool, plan: EpochPlan, epoch: int, done: int) -
         total=plan.steps,
         unit="steps",
         bytes=sum(pool.bytes_read),
+        part=epoch + 1,
+        parts=rank.argument.epochs,
     )
 
 

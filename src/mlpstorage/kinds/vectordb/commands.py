@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from mlpstorage.core.plan import Answer
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.kinds.clients import checked_count, clients_of, free_bytes
+from mlpstorage.kinds.repetition import Repetition, measured_runs
 from mlpstorage.kinds.vectordb.backends import BACKENDS, backend_named
 from mlpstorage.kinds.vectordb.dataset_choice import data_folder, resolved_data
 from mlpstorage.kinds.vectordb.sizing import (
@@ -23,6 +24,7 @@ from mlpstorage.watch.inventory import usable_cpus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mlpstorage.core.run import Turn
     from mlpstorage.kinds.measurement import Measurement
     from mlpstorage.kinds.vectordb.options import DatagenOptions, DatasizeOptions, RunOptions
     from mlpstorage.kinds.vectordb.sizing import Sizing
@@ -148,9 +150,19 @@ def datagen(options: DatagenOptions, _sources: Mapping[str, str]) -> Sequence[Me
     return [VectorDatagen(options)]
 
 
-def run(options: RunOptions, _sources: Mapping[str, str]) -> Sequence[Measurement]:
-    """The benchmark, once or `--loops` times."""
+def run(options: RunOptions, _sources: Mapping[str, str]) -> Sequence[Measurement] | Repetition:
+    """The benchmark, once, or a set of `--loops` runs."""
     from mlpstorage.kinds.vectordb.run import VectorRun
 
-    checked_count(options.loops, "--loops", _MOST_LOOPS)
-    return [VectorRun(options) for _ in range(options.loops)]
+    count = checked_count(options.loops, "--loops", _MOST_LOOPS)
+    if count == 1:
+        return [VectorRun(options)]
+    return Repetition(
+        make=lambda turn: VectorRun(_of_turn(options, turn), seed=turn.seed),
+        roles=measured_runs(count),
+    )
+
+
+def _of_turn(options: RunOptions, turn: Turn) -> RunOptions:
+    """The later runs of a set search what the first has built."""
+    return options if turn.number == 1 else replace(options, rebuild=False)

@@ -23,7 +23,9 @@ def measures_of(summary: Mapping[str, Any]) -> tuple[Measure, ...]:
     """
     higher, lower = Better.HIGHER, Better.LOWER
     p99, recall = number(summary, "p99_latency_ms"), number(summary, "recall")
-    loaded = number(summary, "load.vectors_per_second")
+    load = summary.get("load")
+    made = isinstance(load, dict) and not load.get("reused")  # else another run made the index
+    loaded = number(summary, "load.vectors_per_second") if made else None
     return (
         *measure("qps", "queries", "queries/s", higher, number(summary, "throughput_qps")),
         *measure("p99", "latency p99", "ms", lower, p99),

@@ -139,7 +139,7 @@ class RunOptions(DataOptions, BackendOptions, SeriesOptions, LaunchOptions):
         group=HOW,
     )
     rebuild: bool = opt(False, "Load and index anew, although there is a collection.", group=HOW)
-    loops: int = opt(1, "Run this many times, one result each.", group=HOW)
+    loops: int = opt(1, "Runs; more than one are a set.", group=HOW)
     closed: bool = opt(False, "Judge by the rules of the CLOSED division.", group=JUDGE)
     open: bool = opt(False, "Judge by the rules of the OPEN division (the default).", group=JUDGE)
     allow_invalid_params: bool = opt(

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlpstorage.core.rules import Category, Issue, Phase, Rule
+from mlpstorage.core.rules import CLOSED_ONLY, SINCE_THIRD, Category, Issue, Phase, Rule
 from mlpstorage.core.units import format_bytes
 from mlpstorage.kinds.vectordb.rules import CLOSED_RECALL
 
@@ -298,15 +298,50 @@ def latency_kept(result: ResultSubject) -> Iterator[Issue]:
 
 
 RESULT_RULES: tuple[Rule[ResultSubject], ...] = (
-    Rule("5.3.2", "Recall", Phase.RESULT, recall_reached),
-    Rule("5.3.5", "Queries with exact neighbours", Phase.RESULT, truth_large_enough),
-    Rule("5.3.3", "Number of queries", Phase.RESULT, queries_counted),
-    Rule("V.2", "Bounded memory", Phase.RESULT, memory_bounded),
-    Rule("V.3", "Few errors", Phase.RESULT, few_errors),
-    Rule("V.4", "Equal windows", Phase.RESULT, windows_whole),
-    Rule("V.5", "Reads from storage", Phase.RESULT, storage_bound),
-    Rule("V.6", "Counters agree", Phase.RESULT, counters_agree),
-    Rule("V.7", "Clients with room", Phase.RESULT, client_has_room),
-    Rule("V.9", "Recall under load", Phase.RESULT, recall_under_load),
-    Rule("V.8", "Latency of the score", Phase.RESULT, latency_kept),
+    Rule("5.3.2", "Recall", Phase.RESULT, recall_reached, editions=SINCE_THIRD),
+    Rule(
+        "5.3.5",
+        "Queries with exact neighbours",
+        Phase.RESULT,
+        truth_large_enough,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule("5.3.3", "Number of queries", Phase.RESULT, queries_counted, editions=SINCE_THIRD),
+    Rule(
+        "V.2",
+        "Bounded memory",
+        Phase.RESULT,
+        memory_bounded,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule("V.3", "Few errors", Phase.RESULT, few_errors, editions=SINCE_THIRD),
+    Rule("V.4", "Equal windows", Phase.RESULT, windows_whole, editions=SINCE_THIRD),
+    Rule(
+        "V.5",
+        "Reads from storage",
+        Phase.RESULT,
+        storage_bound,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule("V.6", "Counters agree", Phase.RESULT, counters_agree, editions=SINCE_THIRD),
+    Rule(
+        "V.7",
+        "Clients with room",
+        Phase.RESULT,
+        client_has_room,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule("V.9", "Recall under load", Phase.RESULT, recall_under_load, editions=SINCE_THIRD),
+    Rule(
+        "V.8",
+        "Latency of the score",
+        Phase.RESULT,
+        latency_kept,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlpstorage.core.rules import Category, Issue, Phase, Rule
+from mlpstorage.core.rules import CLOSED_ONLY, SINCE_THIRD, Category, Issue, Phase, Rule
 from mlpstorage.core.units import format_bytes
 from mlpstorage.kinds.vectordb.sizing import MEMORY_FACTOR
 
@@ -175,12 +175,61 @@ def different_filesystems(plan: PlanSubject) -> Iterator[Issue]:
 
 
 PLAN_RULES: tuple[Rule[PlanSubject], ...] = (
-    Rule("5.1.1", "Scale of CLOSED", Phase.PLAN, scale_of_closed),
-    Rule("5.6.2", "Engine and index of CLOSED", Phase.PLAN, backend_of_closed),
-    Rule("5.6.3", "Metric of the engine", Phase.PLAN, metric_known),
-    Rule("5.3.3", "Length of the window", Phase.PLAN, length_of_windows),
-    Rule("5.6.4", "What CLOSED asks", Phase.PLAN, search_of_closed),
-    Rule("5.4.2", "Results on another filesystem", Phase.PLAN, different_filesystems),
-    Rule("V.1", "Cold caches", Phase.PLAN, cache_of_closed),
-    Rule("V.2", "Bounded memory", Phase.PLAN, bounded_memory),
+    Rule(
+        "5.1.1",
+        "Scale of CLOSED",
+        Phase.PLAN,
+        scale_of_closed,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule(
+        "5.6.2",
+        "Engine and index of CLOSED",
+        Phase.PLAN,
+        backend_of_closed,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule("5.6.3", "Metric of the engine", Phase.PLAN, metric_known, editions=SINCE_THIRD),
+    Rule(
+        "5.3.3",
+        "Length of the window",
+        Phase.PLAN,
+        length_of_windows,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule(
+        "5.6.4",
+        "What CLOSED asks",
+        Phase.PLAN,
+        search_of_closed,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule(
+        "5.4.2",
+        "Results on another filesystem",
+        Phase.PLAN,
+        different_filesystems,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule(
+        "V.1",
+        "Cold caches",
+        Phase.PLAN,
+        cache_of_closed,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule(
+        "V.2",
+        "Bounded memory",
+        Phase.PLAN,
+        bounded_memory,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
 )

@@ -1,0 +1,1 @@
+"""`mlpstorage compare`: two runs or sets side by side."""

@@ -1,0 +1,1 @@
+"""`mlpstorage resume`: go on with what was interrupted."""

@@ -1,0 +1,1 @@
+"""`mlpstorage rules`: what the rules are, and what each of them asks."""

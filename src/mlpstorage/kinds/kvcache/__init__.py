@@ -1,0 +1,1 @@
+"""KV-cache offload of LLM inference: cache decisions compiled before the clock, then executed."""

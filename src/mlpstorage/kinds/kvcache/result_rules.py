@@ -1,0 +1,297 @@
+"""The rules that judge a KV-cache run after it: each a pure function, named by its number.
+
+`K.…` are our own, about evidence; those that judge the plan are in `rules`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlpstorage.core.rules import CLOSED_ONLY, SINCE_THIRD, Category, Issue, Phase, Rule
+from mlpstorage.core.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mlpstorage.engine.kv.raw import RawPoint
+    from mlpstorage.engine.kv.record import Merged
+    from mlpstorage.kinds.kvcache.setup import Setup
+
+# The rule that is broken by bytes that are not those written.
+WRONG_BYTES = "K.20"
+MOST_DEVIATION = 0.02
+MOST_CACHED = 0.02
+MOST_SPREAD = 0.10
+MOST_CPU_SHARE = 0.85
+MOST_LAG_SECONDS = 0.01
+LEAST_LAGS = 100
+LEAST_WINDOWS = 3
+LEAST_EFFICIENCY = 0.90
+WINDOW_SECONDS = 10
+# What a process reads and writes besides blocks: libraries, counters, events.
+OWN_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class ResultSubject:
+    """What can be judged after a run.
+
+    `scores` are the windows that count, of all ranks together, `checked` all that was executed;
+    `cpu_share` is the busiest rank's
+    CPU time over its part of its host's CPUs; `cached_share` the part of the bytes read that came
+    from memory, None where the kernel does not count; `hashes` the ranks' plan hashes where they
+    must be equal.
+    """
+
+    setup: Setup
+    scores: Sequence[Merged]
+    cpu_share: float
+    cached_share: float | None
+    foreign: Sequence[str] = ()
+    hashes: Sequence[str] = ()
+    filesystem: str = ""
+    checked: Sequence[Merged] = ()
+    raw: Sequence[RawPoint] = ()
+
+
+def right_bytes(result: ResultSubject) -> Iterator[Issue]:
+    """K.20: what is read is what was written."""
+    for phase in result.checked or result.scores:
+        check = phase.all.verification
+        if check.bad:
+            first = check.findings[0]
+            yield Issue(
+                WRONG_BYTES,
+                Category.INVALID,
+                f"{first.file} at byte {first.offset}: {first.detail}",
+                parameter="verification",
+                expected="every sector as it was written",
+                actual=f"{check.bad} wrong blocks of {check.blocks}",
+                fix="find out why this storage returned other bytes",
+            )
+            return
+
+
+def no_preload(result: ResultSubject) -> Iterator[Issue]:
+    """K.21: nothing stands between the program and the kernel."""
+    if result.foreign:
+        yield Issue(
+            "K.21",
+            Category.INVALID,
+            "libraries were preloaded into the ranks",
+            parameter="LD_PRELOAD",
+            expected="none",
+            actual=", ".join(result.foreign),
+            fix="unset LD_PRELOAD, and empty /etc/ld.so.preload",
+        )
+
+
+def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
+    """K.22: the kernel saw the ranks read and write what the executor counted."""
+    for score in result.scores:
+        record = score.all
+        pairs = {
+            "read": (record.moved_read_bytes, record.kernel_rchar),
+            "written": (record.moved_written_bytes, record.kernel_wchar),
+        }
+        for name, (moved, counted) in pairs.items():
+            if abs(moved - counted) > max(MOST_DEVIATION * moved, OWN_BYTES * score.ranks):
+                yield Issue(
+                    "K.22",
+                    Category.INVALID,
+                    f"the kernel counted other bytes {name} than the executor",
+                    parameter="/proc/self/io of the ranks",
+                    expected=f"{moved} ± 2 %",
+                    actual=str(counted),
+                    fix="report this: the engine moved something else than it says",
+                )
+
+
+def from_storage(result: ResultSubject) -> Iterator[Issue]:
+    """K.23: the bytes came from storage, not from the clients' memory."""
+    share = result.cached_share
+    if share is not None and share > MOST_CACHED:
+        memory = " (a filesystem in memory)" if result.filesystem in {"tmpfs", "ramfs"} else ""
+        yield Issue(
+            "K.23",
+            Category.INVALID,
+            f"the clients' memory delivered blocks{memory}",
+            parameter="cached share of bytes",
+            expected=f"<= {100 * MOST_CACHED:.0f} %",
+            actual=f"{100 * share:.1f} %",
+            fix="leave --buffered out, or use a larger --capacity",
+        )
+
+
+def not_client_bound(result: ResultSubject) -> Iterator[Issue]:
+    """K.24: the client was fast enough to measure storage."""
+    lags = [score.all.lag for score in result.scores if score.all.lag.count >= LEAST_LAGS]
+    lag = max((lag.quantile(0.99) for lag in lags), default=0) / 1e9
+    if result.cpu_share > MOST_CPU_SHARE:
+        name, expected = "CPU of a rank", f"<= {100 * MOST_CPU_SHARE:.0f} % of its part of the host"
+        actual = f"{100 * result.cpu_share:.0f} %"
+    elif lag > MOST_LAG_SECONDS:
+        name, expected = "lag of the executor, p99", f"<= {format_seconds(MOST_LAG_SECONDS)}"
+        actual = format_seconds(lag)
+    else:
+        return
+    yield Issue(
+        "K.24",
+        Category.INVALID,
+        "the client set the score",
+        parameter=name,
+        expected=expected,
+        actual=actual,
+        fix="use more client hosts or cores, or fewer users",
+    )
+
+
+def steady(result: ResultSubject) -> Iterator[Issue]:
+    """K.25: ten-second parts of a window differ little."""
+    if result.setup.mode == "replay":
+        return
+    for score in result.scores:
+        spread = coefficient_of_variation(score.all.read_series, score.all.write_series)
+        if spread is not None and spread > MOST_SPREAD:
+            yield Issue(
+                "K.25",
+                Category.INVALID,
+                "throughput was not steady",
+                parameter="variation of 10 s windows",
+                expected=f"<= {100 * MOST_SPREAD:.0f} %",
+                actual=f"{100 * spread:.1f} %",
+                fix="measure for longer, on storage that does nothing else",
+            )
+            return
+
+
+def coefficient_of_variation(reads: Sequence[int], writes: Sequence[int]) -> float | None:
+    """Standard deviation over mean of ten-second sums; None for fewer than three whole ones.
+
+    >>> coefficient_of_variation([1] * 30, [0] * 30)
+    0.0
+    """
+    each = [read + write for read, write in zip(reads, writes, strict=True)]
+    whole = len(each) // WINDOW_SECONDS
+    sums = [sum(each[k * WINDOW_SECONDS : (k + 1) * WINDOW_SECONDS]) for k in range(whole)]
+    if whole < LEAST_WINDOWS or not sum(sums):
+        return None
+    middle = sum(sums) / whole
+    return float((sum((part - middle) ** 2 for part in sums) / whole) ** 0.5 / middle)
+
+
+def hits_as_planned(result: ResultSubject) -> Iterator[Issue]:
+    """K.26: what the plan says is in the cache was there."""
+    for score in result.scores:
+        record = score.all
+        missed = record.reads_early + record.reads_lost + record.reads_absent
+        share = missed / max(1, record.reads + missed)
+        if share > MOST_DEVIATION:
+            yield Issue(
+                "K.26",
+                Category.INVALID,
+                "blocks that the plan has in the cache were not there",
+                parameter="hit rate",
+                expected="the plan's, less 2 % at most",
+                actual=f"{missed} of {record.reads + missed} reads missed",
+                fix="use fewer users, or more --write-threads, so that stores keep up",
+            )
+            return
+
+
+def trials_agree(result: ResultSubject) -> Iterator[Issue]:
+    """K.27: trials differ by a tenth at most."""
+    rates = [s.all.read_bytes_per_second + s.all.written_bytes_per_second for s in result.scores]
+    if len(rates) > 1 and max(rates) > (1 + MOST_SPREAD) * min(rates):
+        yield Issue(
+            "K.27",
+            Category.INVALID,
+            "the trials differ too much",
+            parameter="throughput of the trials",
+            expected=f"within {100 * MOST_SPREAD:.0f} %",
+            actual=f"{format_bytes(min(rates))}/s to {format_bytes(max(rates))}/s",
+            fix="run it again, on storage that does nothing else",
+        )
+
+
+def same_plan(result: ResultSubject) -> Iterator[Issue]:
+    """K.28: every rank compiled the same plan."""
+    if len(set(result.hashes)) > 1:
+        yield Issue(
+            "K.28",
+            Category.INVALID,
+            "the ranks compiled different plans",
+            parameter="plan hash",
+            expected=result.hashes[0],
+            actual=", ".join(sorted(set(result.hashes[1:]))),
+            fix="install the same version of mlpstorage and numpy on every host",
+        )
+
+
+def stores_kept_up(result: ResultSubject) -> Iterator[Issue]:
+    """K.29: CLOSED drops no stores."""
+    dropped = sum(score.all.writes_dropped for score in result.scores)
+    if dropped:
+        yield Issue(
+            "K.29",
+            Category.OPEN,
+            "stores were dropped after 30 s in the queue",
+            parameter="dropped writes",
+            expected="0",
+            actual=str(dropped),
+            fix="use fewer users, or more --write-threads",
+        )
+
+
+def plan_lasted(result: ResultSubject) -> Iterator[Issue]:
+    """K.30: there was work until the end of the window."""
+    if result.setup.mode != "replay" and any(s.all.exhausted for s in result.scores):
+        yield Issue(
+            "K.30",
+            Category.INVALID,
+            "the plan ended before the window did",
+            parameter="--duration",
+            expected="work until the end",
+            actual="nothing left to do",
+            fix="give a shorter --duration",
+        )
+
+
+def as_fast_as_fio(result: ResultSubject) -> Iterator[Issue]:
+    """K.31: at the profile's block size, the engine moves what fio moves, less a tenth at most."""
+    for point in result.raw:
+        slow = point.efficiency is not None and point.efficiency < LEAST_EFFICIENCY
+        if slow and point.block_bytes == result.setup.shape.block_bytes:
+            yield Issue(
+                "K.31",
+                Category.INVALID,
+                f"fio is faster than this program ({point.direction}, depth {point.queue_depth})",
+                parameter="ours / fio",
+                expected=f">= {LEAST_EFFICIENCY:.2f}",
+                actual=f"{point.efficiency:.2f}",
+                fix="measure on storage and hosts that do nothing else",
+            )
+
+
+RESULT_RULES: tuple[Rule[ResultSubject], ...] = (
+    Rule(WRONG_BYTES, "Verified bytes", Phase.RESULT, right_bytes, editions=SINCE_THIRD),
+    Rule("K.21", "No preloaded libraries", Phase.RESULT, no_preload, editions=SINCE_THIRD),
+    Rule("K.22", "Bytes accounted for", Phase.RESULT, bytes_accounted, editions=SINCE_THIRD),
+    Rule("K.23", "Bytes from storage", Phase.RESULT, from_storage, editions=SINCE_THIRD),
+    Rule("K.24", "Client not the bottleneck", Phase.RESULT, not_client_bound, editions=SINCE_THIRD),
+    Rule("K.25", "Steady throughput", Phase.RESULT, steady, editions=SINCE_THIRD),
+    Rule("K.26", "Hits as planned", Phase.RESULT, hits_as_planned, editions=SINCE_THIRD),
+    Rule("K.27", "Trials agree", Phase.RESULT, trials_agree, editions=SINCE_THIRD),
+    Rule("K.28", "Same plan", Phase.RESULT, same_plan, editions=SINCE_THIRD),
+    Rule(
+        "K.29",
+        "Stores kept up",
+        Phase.RESULT,
+        stores_kept_up,
+        divisions=CLOSED_ONLY,
+        editions=SINCE_THIRD,
+    ),
+    Rule("K.30", "Work until the end", Phase.RESULT, plan_lasted, editions=SINCE_THIRD),
+    Rule("K.31", "As fast as fio", Phase.RESULT, as_fast_as_fio, editions=SINCE_THIRD),
+)
