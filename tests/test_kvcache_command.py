@@ -270,7 +270,7 @@ def test_a_killed_run_is_cleaned_up_by_the_next(program: Program) -> None:
     assert blocks_below(left)
     refused = run(program, "--num-users", "2")
     assert refused.code == 5
-    assert "another run uses the cache" in refused.err
+    assert "is using the cache in" in refused.err
     os.kill(first.pid, signal.SIGKILL)
     first.communicate(timeout=30)
     done = run(program, "--num-users", "2", "--duration", "1")

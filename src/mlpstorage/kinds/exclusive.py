@@ -8,14 +8,14 @@ import os
 import weakref
 from typing import TYPE_CHECKING
 
-from mlpstorage.core.errors import ConfigurationError
-from mlpstorage.engine.generation import storage_errors
+from mlpstorage.core.errors import AccessError, BenchmarkError, ConfigurationError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_NAME = ".mlpstorage.lock"
 _HELD = frozenset({errno.EWOULDBLOCK, errno.EACCES})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class FolderLock:
@@ -43,19 +43,31 @@ class FolderLock:
             ConfigurationError: another process has it.
             AccessError, BenchmarkError: the folder cannot be written.
         """
-        with storage_errors(self._folder, self._path):
+        try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            while self._held is None:
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-                if not self._lock(descriptor):
-                    os.close(descriptor)
-                    return
-                if self._is_current(descriptor):
-                    os.ftruncate(descriptor, 0)
-                    os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
-                    self._held = weakref.finalize(self, _release, descriptor, self._path)
-                else:  # its holder removed the file while we opened it: try the next one
-                    os.close(descriptor)
+            while self._held is None and self._take():
+                pass
+        except OSError as error:
+            kind = AccessError if error.errno in _DENIED else BenchmarkError
+            raise kind(
+                f"cannot write {self._path}: {error.strerror}",
+                why=f"only one process at a time may be {self._doing} there",
+                fix=f"make the directory writable, or choose another {self._option}",
+            ) from error
+
+    def _take(self) -> bool:
+        """Try to take the lock; False where the file system has none."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if not self._lock(descriptor):
+            os.close(descriptor)
+            return False
+        if self._is_current(descriptor):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
+            self._held = weakref.finalize(self, _release, descriptor, self._path)
+        else:  # its holder removed the file while we opened it: try the next one
+            os.close(descriptor)
+        return True
 
     def _lock(self, descriptor: int) -> bool:
         try:

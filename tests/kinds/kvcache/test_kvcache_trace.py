@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from mlpstorage.kinds.kvcache.plan_figures import reuse_figures
 from mlpstorage.kinds.kvcache.tiers import Capacity, WritePolicy
 from mlpstorage.kinds.kvcache.trace import read_trace, trace_stream
 
-REAL = os.environ.get("MLPSTORAGE_CONVERSATION_TRACE", "")
+REAL = Path(__file__).parents[4] / "shared/data/kv-traces/conversation_trace.jsonl"
 needs_trace = pytest.mark.skipif(
-    not REAL, reason="MLPSTORAGE_CONVERSATION_TRACE does not name Mooncake's conversation trace"
+    not REAL.exists(), reason="Mooncake's conversation trace is not beside this checkout"
 )
 
 
@@ -116,7 +115,7 @@ def test_conversations_are_sessions(tmp_path: Path) -> None:
 @needs_trace
 def test_the_conversation_trace_has_its_published_figures() -> None:
     """An infinite cache hits 36.6 % of its blocks, and they come back at the known distances."""
-    figures = reuse_figures(trace_stream(Path(REAL), block_tokens=512))
+    figures = reuse_figures(trace_stream(REAL, block_tokens=512))
     assert (figures.references, figures.unique) == (288_500, 182_790)
     assert figures.infinite_hit == pytest.approx(0.366, abs=0.001)
     assert figures.distances == pytest.approx((4292, 8357, 17849, 31588), rel=0.001)
@@ -128,6 +127,6 @@ def test_the_conversation_trace_has_its_published_figures() -> None:
 )
 def test_the_conversation_trace_hits_as_published(blocks: int, percent: float) -> None:
     """A least-recently-used cache of some blocks hits what others have measured."""
-    stream = trace_stream(Path(REAL), block_tokens=512)
+    stream = trace_stream(REAL, block_tokens=512)
     plan = compile_plan(stream, Capacity(0, 0, blocks), WritePolicy.INCLUSIVE, block_bytes=4096)
     assert 100 * plan.hit_blocks.sum() / len(stream.block) == pytest.approx(percent, abs=0.06)

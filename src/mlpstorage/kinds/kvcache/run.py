@@ -18,9 +18,9 @@ from mlpstorage.core.rules import Category, Phase, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.kinds.clients import checked_count, clients_of, existing_parent, free_bytes
+from mlpstorage.kinds.exclusive import FolderLock
 from mlpstorage.kinds.kvcache import result
 from mlpstorage.kinds.kvcache.argument import Argument
-from mlpstorage.kinds.kvcache.lock import CacheLock
 from mlpstorage.kinds.kvcache.mlperf_v3 import v3_profile
 from mlpstorage.kinds.kvcache.plan_figures import plan_figures
 from mlpstorage.kinds.kvcache.planner import Planner
@@ -79,7 +79,7 @@ class KvCacheRun:
 
     options: RunOptions
     run_number: int = field(default_factory=lambda: random.SystemRandom().randrange(1, 1 << 62))
-    lock: CacheLock = field(default_factory=CacheLock)
+    locks: list[FolderLock] = field(default_factory=list)
     corrupted: list[str] = field(default_factory=list)
 
     @property
@@ -397,7 +397,9 @@ class KvCacheRun:
         """One rank per client, as many as asked for."""
         options = self.options
         home = self.cache_home if options.cache_dir else run_dir
-        self.lock.acquire(home)
+        lock = FolderLock(home, "using the cache", "--cache-dir")
+        lock.acquire()
+        self.locks.append(lock)
         argument = Argument(
             setup=self.setup,
             cache_dir=str(home / FOLDER),
@@ -427,7 +429,8 @@ class KvCacheRun:
 
     def outcome(self, results: Sequence[RankResult]) -> Outcome:
         """The metrics, the evidence, and what the result rules say of them."""
-        self.lock.release()
+        for lock in self.locks:
+            lock.release()
         found = result.outcome_of(results, setup=self.setup, folder=self.cache_home, slo=self.slo)
         self.corrupted.extend(i.what for i in found.issues if i.rule == WRONG_BYTES)
         return found

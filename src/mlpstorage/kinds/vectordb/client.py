@@ -112,6 +112,7 @@ class Client:
             port=argument.port,
         )
         self.backend = description.connect(self.collection)
+        self._is_server = description.server
         self.base = open_vectors(self.manifest.spec.base(self.folder).path)
         self.truth = self.manifest.truth(self.folder)
         self._reported = 0.0
@@ -197,7 +198,12 @@ class Client:
         return cap
 
     def _group(self, cap_bytes: int | None) -> ControlGroup:
-        """The control group of this host's ranks, or of the server's processes here."""
+        """The control group of this host's ranks, or of the engine's processes here.
+
+        Of a server whose processes are not known here, nothing can be counted.
+        """
+        if self._is_server and not self.backend.processes():
+            return ControlGroup()
         place = self.collection.folder if self.collection.folder.exists() else self.folder
         group = ControlGroup.named(self.argument.token, device_of(place))
         if self.comm.local_rank == 0:
