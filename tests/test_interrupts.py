@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -210,3 +211,16 @@ def test_checkpoints_that_are_complete_are_kept(program: Program) -> None:
     assert 1 <= len(summary["checkpoints"]) < 10
     issues = {issue["rule"]: issue for issue in record["verification"]["issues"]}
     assert issues["run.incomplete"]["expected"] == "10 writes, 2 reads"
+
+
+def test_an_interrupt_in_the_making_of_a_class_leaves_the_exit_code_alone() -> None:
+    """Python would end itself by SIGINT after an interrupt out of an exec; the command does not."""
+    code = (
+        "import sys\n"
+        "try:\n    exec('raise KeyboardInterrupt')\n"
+        "except KeyboardInterrupt:\n    pass\n"
+        "sys.argv = ['mlpstorage', '--version']\n"
+        "from mlpstorage.__main__ import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from display.screen_reader import Screen, control_characters
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def run_of(program: Program, seconds: int) -> list[str]:
 
 
 def test_a_run_in_two_terminals(program: Program) -> None:
-    """The live face names the stage, shows a bar, a rate, the AU and what it needs; then it goes."""
+    """The live face names the stage, shows a bar, a rate, the AU and what it needs; then goes."""
     words = run_of(program, 5)
     screens = {columns: Screen(words, columns, 50, program.home) for columns in (80, 200)}
     for columns, screen in screens.items():

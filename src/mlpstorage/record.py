@@ -23,6 +23,7 @@ from mlpstorage.core.errors import BenchmarkError, InterruptedRunError, Mlpstora
 from mlpstorage.core.events import Note
 from mlpstorage.core.rules import Category, incomplete, verdict_of
 from mlpstorage.core.run import RunId, Status
+from mlpstorage.store.code import code_identity
 from mlpstorage.store.codec import (
     CommandOutput,
     ErrorRecord,
@@ -32,7 +33,6 @@ from mlpstorage.store.codec import (
     write_metadata,
     write_text,
 )
-from mlpstorage.store.code import code_identity
 from mlpstorage.store.launcher import this_launcher
 from mlpstorage.store.layout import RunDirectory
 from mlpstorage.watch.difference import difference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def test_no_gap_in_a_log_is_longer_than_half_a_minute() -> None:
         before = len(log.lines)
         log.display.tick()
         moments += [log.now] * (len(log.lines) - before)
-    gaps = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert max(gaps) <= 30
     assert len(gaps) < 8
     assert "still preflight" in log.lines[1]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from display.screen_reader import Screen, control_characters
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ class TimeLeft:
         >>> print(TimeLeft(50, 70)), print(TimeLeft(52, 52)), print(TimeLeft(4000, float("inf")))
         50 s to 1 min 10 s left
         52 s left
-        more than 1 h 07 min left
+        more than 1 h 06 min left
         (None, None, None)
         """
         least, most = roughly(self.least), roughly(self.most)

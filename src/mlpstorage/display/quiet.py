@@ -1,11 +1,11 @@
-"""Shows warnings only."""
+"""Shows warnings only, and what an interrupt does."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
-from mlpstorage.core.events import Note
+from mlpstorage.core.events import Interruption, Note
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class QuietDisplay:
-    """Prints warnings on standard error, and nothing else."""
+    """Prints warnings on standard error, answers an interrupt there, and nothing else."""
 
     def __enter__(self) -> QuietDisplay:
         return self
@@ -28,6 +28,8 @@ class QuietDisplay:
         """Nothing to put in order."""
 
     def show(self, event: Event) -> None:
-        """Print a warning."""
+        """Print a warning, or what follows from an interrupt."""
         if isinstance(event, Note) and event.level == "warning":
             print(f"warning: {event.text}", file=sys.stderr, flush=True)
+        elif isinstance(event, Interruption):
+            print(f"{event.signal}: {event.text}", file=sys.stderr, flush=True)

@@ -46,7 +46,7 @@ class JobInput:
 
     def say(self, line: bytes) -> bool:
         """Write one more line; whether it could be."""
-        if self._feeder.is_alive():
+        if self._feeder.is_alive() or self._sink < 0:
             return False
         try:
             return os.write(self._sink, line) == len(line)
@@ -54,7 +54,10 @@ class JobInput:
             return False
 
     def close(self) -> None:
-        """End the input; the launcher has ended by now, so the feeder has too."""
+        """End the input, when all has been read or the launcher has ended; twice is harmless."""
+        if self._sink < 0:
+            return
         if self._feeder.ident is not None:  # it was started, as the launcher was
             self._feeder.join()
-        os.close(self._sink)
+        sink, self._sink = self._sink, -1
+        os.close(sink)

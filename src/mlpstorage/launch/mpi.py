@@ -274,6 +274,8 @@ class _MpiRun:
             self._results[event.rank] = event
             if len(self._results) == self._job.size:
                 self._must_end_within(_AFTER_RESULTS_SECONDS)
+                if self._input is not None:
+                    self._input.close()
         elif isinstance(event, RankFailed):
             self._failures.append(event)
             self._must_end_within(_AFTER_FAILURE_SECONDS)

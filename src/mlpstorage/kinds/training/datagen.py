@@ -212,7 +212,6 @@ class TrainingDatagen:
             rank_outputs=tuple(dict(r.data) for r in results),
         )
 
-
     def stopped(self, results: Sequence[RankResult]) -> Outcome:
         """The files that are whole; without a manifest, so that nobody takes them for all."""
         self._lock.release()

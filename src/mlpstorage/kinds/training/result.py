@@ -77,7 +77,8 @@ def outcome_of(
 ) -> Outcome:
     """The outcome of a run whose ranks have all delivered.
 
-    `epochs` is how many were done where it is not all of them. `nominal` makes the AU by the compute time that was asked for the headline (DLIO 2.0.0).
+    `epochs` is how many were done where it is not all of them. `nominal` makes the AU by the
+    compute time that was asked for the headline (DLIO 2.0.0).
 
     Raises:
         BenchmarkError: a rank's record is incomplete.
