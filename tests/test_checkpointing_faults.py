@@ -153,7 +153,7 @@ def test_too_small_a_filesystem_is_refused_before_the_run(
 def test_a_filesystem_that_fills_up_fails_the_run(
     program: Program, words: Words, mounted: Callable[[str], Path]
 ) -> None:
-    """With the checks skipped, ENOSPC of a rank names the file; no result, no file under its name."""
+    """With the checks skipped, ENOSPC of a rank names the file; no result, none under its name."""
     mounted("size=40m")
     done = program(*words("-aip", "--skip-validation"))
     assert done.code == 6
