@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 
 import pytest
 
 from mlpstorage.__main__ import run
+from mlpstorage.cli import app, perform
 from mlpstorage.cli.binding import flag_of, load
+from mlpstorage.cli.examples import examples_of
 from mlpstorage.cli.groups import GROUPS
 from mlpstorage.core.options import opt_of
 
@@ -85,3 +88,40 @@ def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """--version prints the program's name and version."""
     assert run(["--version"]) == 0
     assert len(capsys.readouterr().out.split()) == 2
+
+
+def test_the_first_page_is_one_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without words, everything there is fits 24 lines of 80 columns, with a way to begin."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("begin: mlpstorage training run") for line in lines)
+
+
+@pytest.mark.parametrize(("group", "verb"), COMMANDS, ids=NAMES)
+def test_every_command_has_examples_that_parse(
+    group: object, verb: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The examples are of this command, stand in its help, and are understood flag by flag."""
+    names = [word for word in (group.name, verb.name) if word]  # type: ignore[attr-defined]  # a fixture value
+    assert run([*names, "--help"]) == 0
+    page = " ".join(capsys.readouterr().out.replace("\\\n", " ").split())
+    examples = examples_of(group.name, verb.name)  # type: ignore[attr-defined]  # as above
+    assert examples
+    taken: list[tuple[object, ...]] = []
+
+    def take(*given: object) -> int:
+        taken.append(given)
+        return 0
+
+    monkeypatch.setattr(perform, "perform", take)
+    for example in examples:
+        assert " ".join(example.split()) in page
+        _, *words = shlex.split(example.partition(" > ")[0])
+        assert words[: len(names)] == names
+        assert app.run(words) == 0
+    assert len(taken) == len(examples)
