@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -20,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError, MlpstorageError
 from mlpstorage.core.events import Figure, Progress, RankFailed, RankResult, RankStarted
 from mlpstorage.engine.comm import MpiComm, PeerLostError, PipeComm, SoloComm, host_name
-from mlpstorage.engine.stopping import OwnWish, Stopping, shared_wish
+from mlpstorage.engine.stopping import Stopping, signalled_wish
 from mlpstorage.launch.network import use_network
 from mlpstorage.launch.tether import die_with_parent, tie_to_parent
-from mlpstorage.launch.wire import PEER_LOST, STOP, LocalSeat, RankSpec, encode_event
+from mlpstorage.launch.wire import PEER_LOST, LocalSeat, RankSpec, encode_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,10 +101,12 @@ def main() -> None:
         tie_to_parent(place.seat.parent, signal.SIGKILL)
     elif place.under_mpi:
         die_with_parent()
+    wish = signalled_wish()
     pipe = EventPipe()
-    comm: Comm | None = None
+    comm: SoloComm | PipeComm | MpiComm | None = None
     try:
         comm, spec = _join(place)
+        comm.stopping = Stopping(comm, wish)
         _report_start(comm, pipe)
         result = _load(spec.worker)(spec.argument, comm, _emitter(comm, pipe))
         _report_result(comm, pipe, result)
@@ -111,40 +114,31 @@ def main() -> None:
         _fail(error, place, comm, pipe)
 
 
-def _join(place: Place) -> tuple[Comm, RankSpec]:
+def _join(place: Place) -> tuple[SoloComm | PipeComm | MpiComm, RankSpec]:
     """Read the job and join the other ranks."""
     if not place.under_mpi:
-        spec, _ = _read_spec("local")
+        spec = _read_spec("local")
         return _local_comm(place.seat, spec.size), spec
     use_network(os.environ)
     comm = MpiComm()
     check_world(comm.size, place.launcher_size)
-    job, heard = _read_spec("mpi") if comm.rank == 0 else (None, b"")
-    told: RankSpec = comm.broadcast(job)
-    check_world(comm.size, told.size)
-    if comm.rank == 0:
-        comm.stopping = Stopping(comm, OwnWish(0, STOP.strip(), heard))
-    return comm, told
+    spec = comm.broadcast(_read_spec("mpi") if comm.rank == 0 else None)
+    check_world(comm.size, spec.size)
+    return comm, spec
 
 
-def _local_comm(seat: LocalSeat | None, size: int) -> Comm:
+def _local_comm(seat: LocalSeat | None, size: int) -> SoloComm | PipeComm:
     """The ranks of this host, tied by pipes that no child of ours inherits."""
-    if seat is None:
+    if seat is None or size == 1:
         return SoloComm()
-    inherited = [fd for channel in seat.channels for fd in channel]
-    for fd in inherited + ([seat.wish] if seat.wish >= 0 else []):
-        os.set_inheritable(fd, False)
-    comm: SoloComm | PipeComm = (
-        SoloComm() if size == 1 else PipeComm(seat.rank, size, seat.channels)
-    )
-    if seat.wish >= 0:
-        comm.stopping = Stopping(comm, shared_wish(seat.wish))
-    return comm
+    for channel in seat.channels:
+        for fd in channel:
+            os.set_inheritable(fd, False)
+    return PipeComm(seat.rank, size, seat.channels)
 
 
-def _read_spec(transport: str) -> tuple[RankSpec, bytes]:
-    """The job, and what else has come already; unbuffered, since rank 0 reads on later."""
-    line, rest = _read_line(0)
+def _read_spec(transport: str) -> RankSpec:
+    line = sys.stdin.buffer.readline()
     if not line:
         raise ConfigurationError(
             "a rank got no job on its standard input",
@@ -158,18 +152,7 @@ def _read_spec(transport: str) -> tuple[RankSpec, bytes]:
             why="no variable of a known MPI launcher is in the environment of the rank",
             fix="use mpirun or mpiexec of Open MPI, MPICH or Intel MPI as --mpi-bin",
         )
-    return spec, rest
-
-
-def _read_line(fd: int) -> tuple[bytes, bytes]:
-    """What comes up to the end of a line, and what came with it."""
-    parts: list[bytes] = []
-    while part := os.read(fd, 1 << 16):
-        before, newline, rest = part.partition(b"\n")
-        parts.append(before)
-        if newline:
-            return b"".join(parts), rest
-    return b"".join(parts), b""
+    return spec
 
 
 def check_world(size: int, asked: int | None) -> None:
@@ -225,8 +208,6 @@ def _report_start(comm: Comm, pipe: EventPipe) -> None:
 
 def _report_result(comm: Comm, pipe: EventPipe, result: dict[str, Any]) -> None:
     encode_event(RankResult(comm.rank, comm.host, result))  # the rank at fault fails, not rank 0
-    if isinstance(comm, MpiComm):
-        comm.linger()
     stopped = comm.stopping.stopped
     for values in _collected(comm, [comm.rank, comm.host, result, stopped]):
         pipe.write(RankResult(*values))

@@ -71,6 +71,12 @@ class Screen:
         """The screen as one text."""
         return "\n".join(self.lines)
 
+    def cells(self) -> list[list[tuple[str, str, bool]]]:
+        """Every line as characters with their colour, and whether they are bold."""
+        columns = range(self._screen.columns)
+        rows = (self._screen.buffer[row] for row in range(self._rows))
+        return [[(r[c].data, r[c].fg, r[c].bold) for c in columns] for r in rows]
+
     def colours(self) -> set[str]:
         """The colours of what is written on the screen, the default left out."""
         cells = (cell for row in self._screen.buffer.values() for cell in row.values())

@@ -49,6 +49,7 @@ class LiveDisplay:
         self._clock = clock
         self._scene = Scene()
         self._lock = threading.Lock()
+        self._waiting: list[Text] = []
         self._ticker = Ticker(self.tick)
         self._ticks = ticks and self._painter.is_screen
         self._unicode = self._console.encoding.lower().startswith("utf")
@@ -67,32 +68,37 @@ class LiveDisplay:
         """Leave what has ended standing and give the terminal back."""
         self._ticker.stop()
         with self._lock:
-            self._painter.draw([], [*self._ended_activity(), *self._ended_stage(self._clock())])
+            ended = [*self._ended_activity(), *self._ended_stage(self._clock())]
+            self._painter.draw([], [*self._waiting, *ended])
 
     def show(self, event: events.Event) -> None:
-        """Take note of an event; what should stay, and a new stage, is drawn at once."""
+        """Take note of an event; a new stage and what the user must know is drawn at once."""
         with self._lock:
             now, scene = self._clock(), self._scene
-            above = [*self._above(event, now)]
-            is_change = isinstance(event, (events.Stage, events.Interruption))
+            above = self._above(event, now)
             scene.take(event, now)
-            if above or is_change:
-                self._draw(now, above)
+            self._waiting += above
+            # What an ended activity leaves can wait for the next tick: epochs may be short.
+            if isinstance(event, events.Stage) or (
+                above and not isinstance(event, events.Progress)
+            ):
+                self._draw(now)
 
     def tick(self) -> None:
         """Draw the frame of this second."""
         with self._lock:
             now = self._clock()
             self._scene.tick(now)
-            self._draw(now, [])
+            self._draw(now)
 
-    def _draw(self, now: float, above: list[Text]) -> None:
+    def _draw(self, now: float) -> None:
         width, height = self._painter.size()
         # The last column is left free: a full line would make some terminals wrap.
         lines = frame(
             self._scene, now, max(width - 1, 1), max(height - 1, 1), unicode=self._unicode
         )
-        self._painter.draw(lines, above)
+        self._painter.draw(lines, self._waiting)
+        self._waiting = []
 
     def _above(self, event: events.Event, now: float) -> list[Text]:
         """The lines that an event leaves on the screen for good."""

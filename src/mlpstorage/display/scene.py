@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mlpstorage.display.estimate import TimeLeft
 
 RATES_KEPT = 60
-# Over how many ticks a rate is taken.
-_SMOOTHED = 4
+# Over how many ticks a rate is taken: a large file counts when it has been read as a whole.
+_SMOOTHED = 10
 _COMBINE: dict[str, Callable[[list[float]], float]] = {
     "mean": statistics.fmean,
     "sum": sum,

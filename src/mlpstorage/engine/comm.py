@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 # the barrier would add up); short enough to leave the core to others for most of a longer wait.
 _SPIN_SECONDS = 200e-6
 _NAP_SECONDS = 50e-6
-# How often a rank that is done looks for the others, and for a wish of the user.
-_LINGER_SECONDS = 0.01
-_WISH_TAG = 7
 
 
 class Comm(Protocol):
@@ -60,9 +57,6 @@ class Comm(Protocol):
 
     def consult(self, word: int) -> int:
         """A barrier that brings rank 0's word, at most 2³¹ − 1, to every rank."""
-
-    def hear(self, wish: bool) -> bool:
-        """Whether rank 0 has, or had, a wish, as far as is known here; no other rank is awaited."""
 
     def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401 - whatever JSON can say
         """On rank 0 every rank's value, ordered by rank; None on the others.
@@ -120,10 +114,6 @@ class SoloComm:
     def consult(self, word: int) -> int:
         """The word itself."""
         return word
-
-    def hear(self, wish: bool) -> bool:
-        """The wish itself."""
-        return wish
 
     def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401 - whatever JSON can say
         """The value alone."""
@@ -200,10 +190,6 @@ class PipeComm:
         self._write(peer, sink, self._ASKED)
         self._expect(peer, source, self._ASKED)
         return int.from_bytes(self._read(peer, source, 4), "big")
-
-    def hear(self, wish: bool) -> bool:
-        """The wish itself: on one host, every rank sees the same."""
-        return wish
 
     def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401 - whatever JSON can say
         """On rank 0 every rank's value, ordered by rank; None on the others.
@@ -290,8 +276,6 @@ class MpiComm:
         self.size: int = self._world.Get_size()
         self.host = host_name()
         self.stopping = Stopping(self)
-        self._told: list[Any] = []  # what rank 0 has sent of a wish
-        self._heard = False
         neighbours = self._world.Split_type(self._mpi.COMM_TYPE_SHARED)
         self.local_rank: int = neighbours.Get_rank()
         self.local_size: int = neighbours.Get_size()
@@ -309,26 +293,6 @@ class MpiComm:
         request = self._world.Iallreduce([own, int32], [greatest, int32], op=self._mpi.MAX)
         _wait_politely(request)
         return int.from_bytes(greatest, sys.byteorder)
-
-    def hear(self, wish: bool) -> bool:
-        """Whether rank 0 has told of its wish, which it does when it calls this with one."""
-        if self.rank == 0:
-            if wish and not self._told:
-                others = range(1, self.size)
-                self._told = [self._world.isend(True, dest=peer, tag=_WISH_TAG) for peer in others]
-            return wish
-        if not self._heard and self._world.Iprobe(source=0, tag=_WISH_TAG):
-            self._world.recv(source=0, tag=_WISH_TAG)
-            self._heard = True
-        return self._heard
-
-    def linger(self) -> None:
-        """Wait for all ranks before the last gather; rank 0 passes a wish on meanwhile."""
-        request = self._world.Ibarrier()
-        while not request.Test():
-            if self.rank == 0:
-                self.hear(self.stopping.wished())
-            time.sleep(_LINGER_SECONDS)
 
     def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401 - whatever JSON can say
         """On rank 0 every rank's value, ordered by rank; None on the others."""

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 # In the environment of the launcher and of every rank: which run they belong to.
 RUN_MARK = "MLPSTORAGE_RUN_MARK"
-# What the controller says: that it lives, a question for the processes of the run, and that the run
-# is over.
-BEAT, ASK, END = b".", b"?", b"!"
+# What the controller says: that it lives, a question for the processes of the run, that the user
+# wants the ranks to stop in order, and that the run is over.
+BEAT, ASK, STOP, END = b".", b"?", b"s", b"!"
+# What tells a rank so; `engine.stopping` takes it.
+STOP_SIGNAL = signal.SIGUSR1
+_RANK = [b"-m", b"mlpstorage.rank"]
 MODULE = "mlpstorage.launch.guard"
 # How long after a lost connection another guard may come and take this one's place.
 _SUCCESSOR_SECONDS = 8.0
@@ -58,6 +61,23 @@ def kill_marked(mark: str) -> int:
         killed.update(found)
         time.sleep(_PAUSE_SECONDS)
     return len(killed)
+
+
+def stop_marked(mark: str) -> int:
+    """Signal the run's ranks, and nothing of the launcher; how many there are."""
+    ranks = [pid for pid in marked(mark) if _is_rank(pid)]
+    for pid in ranks:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, STOP_SIGNAL)
+    return len(ranks)
+
+
+def _is_rank(pid: int) -> bool:
+    try:
+        # The launcher's command line has these words too, but not alone.
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:-1] == _RANK
+    except OSError:  # it has ended
+        return False
 
 
 def _pids() -> Iterator[int]:
@@ -105,6 +125,8 @@ def main(seat: str, mark: str, silence: str = str(_SILENCE_SECONDS)) -> None:
         if not heard:
             time.sleep(_SUCCESSOR_SECONDS)
             break
+        if STOP in heard:
+            _say(mark, f"told {stop_marked(mark)}")
         if ASK in heard:
             _say(mark, f"has {len(marked(mark))}")
     _say(mark, f"ended {kill_marked(mark)}")

@@ -95,6 +95,7 @@ class Lifelines:
         self._wake_source, self._wake_sink = os.pipe()
         self._closing = threading.Event()
         self._ranks_run = threading.Event()
+        self._stops = threading.Event()
         self._patience_seconds = 0.0
         self._thread = threading.Thread(target=self._serve, name="lifelines", daemon=True)
         self._thread.start()
@@ -111,6 +112,16 @@ class Lifelines:
         launcher that does not hand the mark on.
         """
         self._ranks_run.set()
+
+    def stop_ranks(self) -> bool:
+        """Have the ranks told to stop in order; False where a host cannot be told.
+
+        A host whose connection is being made is told when it is there.
+        """
+        if any(line.state in (State.BLIND, State.LOST) for line in self._lines):
+            return False
+        self._stops.set()
+        return True
 
     def notices(self) -> list[str]:
         """What the user should know and has not been told."""
@@ -131,14 +142,24 @@ class Lifelines:
 
     def _serve(self) -> None:
         beat_at = 0.0
+        told: set[str] = set()
         while not self._closing.is_set():
             self._turn()
+            if self._stops.is_set():
+                self._tell_once(told, guard.STOP)
             if time.monotonic() >= beat_at:
                 beat_at = time.monotonic() + _BEAT_SECONDS
                 for line in self._lines:
                     ask = self._ranks_run.is_set() and not line.had_processes
                     line.tell(guard.ASK if ask else guard.BEAT)
         self._end()
+
+    def _tell_once(self, told: set[str], word: bytes) -> None:
+        """Say something to every guard that is there and has not been told."""
+        for line in self._lines:
+            if line.state is State.UP and line.name not in told:
+                told.add(line.name)
+                line.tell(word)
 
     def _turn(self) -> None:
         """Wait until something comes, or a tick; look at the lines that need it."""
@@ -177,9 +198,7 @@ class Lifelines:
         while True:
             for line in self._lines:
                 line.forget_if_never_up()
-                if line.state is State.UP and line.name not in told:
-                    told.add(line.name)
-                    line.tell(guard.END)
+            self._tell_once(told, guard.END)
             if time.monotonic() > deadline or all(line.state.is_final for line in self._lines):
                 break
             self._turn()

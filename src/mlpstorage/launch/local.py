@@ -13,6 +13,7 @@ from mlpstorage.core.errors import ConfigurationError, InterruptedRunError
 from mlpstorage.core.events import Note, RankFailed, RankResult, RankStarted
 from mlpstorage.launch import process, wire
 from mlpstorage.launch.failures import died, error_of
+from mlpstorage.launch.guard import STOP_SIGNAL
 from mlpstorage.launch.interruption import abandoned_here, stopping_after, stopping_now
 from mlpstorage.launch.pump import TICK_SECONDS, Deadline, Interrupts, LineStream, pump
 
@@ -87,13 +88,13 @@ class _LocalRun:
         self._consequence: tuple[float, _Rank] | None = None
         self._look_at = 0.0
         self._started = 0
-        self._wish, self._wish_sink = os.pipe()
 
     def stop_gently(self, signal_name: str) -> bool:
         """Ask the ranks to stop after what they are at, if all have started and will listen."""
         if not self._job.stops_after or self._started < self._job.size:
             return False
-        os.write(self._wish_sink, wire.STOP)
+        for rank in self.ranks:
+            rank.child.send(STOP_SIGNAL)
         self._on_event(stopping_after(signal_name, self._job.stops_after))
         return True
 
@@ -126,7 +127,7 @@ class _LocalRun:
     def _start_rank(self, number: int, channels: list[tuple[int, int]]) -> None:
         width = max(2, len(str(self._job.size - 1)))
         log = self._logs / f"{number:0{width}}.log"
-        seat = wire.LocalSeat(number, os.getpid(), tuple(channels), self._wish)
+        seat = wire.LocalSeat(number, os.getpid(), tuple(channels))
         # Every rank reads a file of its own: a pipe would have to be fed while the rank starts.
         with tempfile.TemporaryFile() as stdin, log.open("wb") as stderr:
             stdin.write(self._spec)
@@ -137,7 +138,7 @@ class _LocalRun:
                     stdin=stdin,
                     stderr=stderr,
                     env={**os.environ, wire.LOCAL_RANK: seat.encode()},
-                    pass_fds=[self._wish, *(fd for pair in channels for fd in pair)],
+                    pass_fds=[fd for pair in channels for fd in pair],
                 )
             except OSError as error:
                 raise ConfigurationError(
@@ -212,8 +213,6 @@ class _LocalRun:
         )
         for rank in self.ranks:
             rank.child.close()
-        os.close(self._wish)
-        os.close(self._wish_sink)
         for pid in survivors:
             self._on_event(
                 Note(f"process {pid} hangs in the kernel and cannot be killed yet", "warning")

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,6 @@ from mlpstorage.launch.dialects import MpiOptions, command_line, dialect_of, roo
 from mlpstorage.launch.failures import died, error_of, quote_log, signal_name
 from mlpstorage.launch.guard import RUN_MARK
 from mlpstorage.launch.interruption import abandoned_on, stopping_after, stopping_now
-from mlpstorage.launch.job_input import JobInput
 from mlpstorage.launch.lifelines import Lifelines
 from mlpstorage.launch.losses import host_error, placement_note
 from mlpstorage.launch.mpi_obituary import victim_of
@@ -213,7 +213,6 @@ class _MpiRun:
         self._on_event = on_event
         self._hosts = hosts
         self._lifelines = Lifelines(hosts, mark)
-        self._input: JobInput | None = None
         self._name = "mpirun"
         self._out = job.run_dir / "ranks" / "mpirun.out"
         self._log = job.run_dir / "ranks" / "mpirun.log"
@@ -235,12 +234,12 @@ class _MpiRun:
         env = {**environ, "PATH": os.pathsep.join([here, environ.get("PATH", os.defpath)])}
         # SIGTERM, not SIGKILL, when we die: the launcher must still end its ranks on other hosts.
         tie = [str(Path(tether.__file__)), str(os.getpid()), str(int(signal.SIGTERM))]
-        self._input = JobInput(wire.RankSpec.of(self._job, "mpi").encode())
-        with self._input.source() as stdin, self._log.open("wb") as stderr:
+        with tempfile.TemporaryFile() as stdin, self._log.open("wb") as stderr:
+            stdin.write(wire.RankSpec.of(self._job, "mpi").encode())
+            stdin.seek(0)
             self._child = process.start(
                 [sys.executable, "-I", "-S", *tie, *command], stdin=stdin, stderr=stderr, env=env
             )
-        self._input.feed()
         self._must_start_by = (
             time.monotonic() + _START_SECONDS + _START_SECONDS_EACH * self._job.size
         )
@@ -249,9 +248,9 @@ class _MpiRun:
 
     def stop_gently(self, signal_name: str) -> bool:
         """Ask the ranks to stop after what they are at, if all have started and will listen."""
-        if not self._job.stops_after or len(self._started) < self._job.size or not self._input:
+        if not self._job.stops_after or len(self._started) < self._job.size:
             return False
-        if not self._input.say(wire.STOP):
+        if not self._lifelines.stop_ranks():
             return False
         self._on_event(stopping_after(signal_name, self._job.stops_after))
         return True
@@ -274,8 +273,6 @@ class _MpiRun:
             self._results[event.rank] = event
             if len(self._results) == self._job.size:
                 self._must_end_within(_AFTER_RESULTS_SECONDS)
-                if self._input is not None:
-                    self._input.close()
         elif isinstance(event, RankFailed):
             self._failures.append(event)
             self._must_end_within(_AFTER_FAILURE_SECONDS)
@@ -313,8 +310,6 @@ class _MpiRun:
             grace = min(grace_seconds, _GRACE_AFTER_LOSS_SECONDS) if lost else grace_seconds
             survivors = process.end_all([self._child], grace_seconds=grace)
             self._child.close()
-        if self._input is not None:
-            self._input.close()
         self._lifelines.close(_CLEARED_SECONDS if lost or self._complete else _VERDICT_SECONDS)
         self._tell_notices()
         if survivors:

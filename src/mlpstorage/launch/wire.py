@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MARKER = b"\x1emlps "
 LOCAL_RANK = "MLPSTORAGE_LOCAL_RANK"
-# What rank 0 of an MPI job may read after its job: the user wants the run to stop.
-STOP = b"stop\n"
 # The exit code of a rank that only noticed that another one had ended.
 PEER_LOST = 75
 
@@ -87,20 +85,15 @@ class RankSpec:
 
 @dataclass(frozen=True)
 class LocalSeat:
-    """Where a local rank sits: its number, the launcher's process, and its pipes to the others.
-
-    `wish` is the pipe that has something to read as soon as the user wants the run to stop; all
-    ranks share it, so none may read from it. -1 for none.
-    """
+    """Where a local rank sits: its number, the launcher's process, and its pipes to the others."""
 
     rank: int
     parent: int
     channels: tuple[tuple[int, int], ...]
-    wish: int = -1
 
     def encode(self) -> str:
         """The value of the environment variable."""
-        return json.dumps([self.rank, self.parent, self.channels, self.wish])
+        return json.dumps([self.rank, self.parent, self.channels])
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str]) -> LocalSeat | None:
@@ -108,5 +101,5 @@ class LocalSeat:
         text = environ.pop(LOCAL_RANK, None)
         if text is None:
             return None
-        rank, parent, channels, wish = json.loads(text)
-        return cls(rank, parent, tuple((source, sink) for source, sink in channels), wish)
+        rank, parent, channels = json.loads(text)
+        return cls(rank, parent, tuple((source, sink) for source, sink in channels))
