@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from engine.pool_consumer import consume
 from mlpstorage.core.errors import BenchmarkError
 from mlpstorage.engine.buffers import aligned_buffer
 from mlpstorage.engine.epoch import EpochPlan
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from mlpstorage.engine.parts import Loaded
 
-PATIENCE = 20.0
 DATA = np.random.default_rng(1).integers(0, 256, 100_000, np.uint8).tobytes()
 
 
@@ -36,26 +36,6 @@ def plan_of(samples: list[int], batch: int) -> EpochPlan:
     count = len(samples)
     zeros = np.zeros(count, np.int64)
     return EpochPlan(zeros, zeros, np.array(samples), sum(samples) // batch, batch)
-
-
-def consume(pool: PartsPool, steps: int) -> None:
-    """Take all batches; whatever the pool raises, and an error instead of a hang."""
-    raised: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            with pool:
-                for step in range(steps):
-                    pool.batches.wait(step)
-        except BaseException as error:  # noqa: BLE001 (raised below)
-            raised.append(error)
-
-    consumer = threading.Thread(target=work, daemon=True)
-    consumer.start()
-    consumer.join(PATIENCE)
-    assert not consumer.is_alive(), "the epoch hangs"
-    if raised:
-        raise raised[0]
 
 
 def pool_of(

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from engine.pool_consumer import PATIENCE, consume
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError
 from mlpstorage.engine.buffers import aligned_buffer
 from mlpstorage.engine.epoch import EpochPlan, plan_epoch
@@ -22,8 +23,6 @@ from mlpstorage.engine.reading import Batches, Extent, ReaderPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-PATIENCE = 20.0
 
 
 @dataclass
@@ -75,27 +74,6 @@ class Data:
 
         buffers = [aligned_buffer(length)[:length] for _ in range(threads)]
         return ReaderPool(plan, extent_of, samples_in, buffers, direct=direct, ahead=ahead)
-
-
-def consume(pool: ReaderPool, steps: int) -> None:
-    """Take all batches; whatever the pool raises, and an error instead of a hang."""
-    raised: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            with pool:
-                for step in range(steps):
-                    pool.batches.wait(step)
-        except BaseException as error:  # noqa: BLE001 (raised below)
-            raised.append(error)
-
-    consumer = threading.Thread(target=work, daemon=True)
-    consumer.start()
-    consumer.join(PATIENCE)
-    assert not consumer.is_alive(), "the epoch hangs"
-    assert not [thread for thread in pool._threads if thread.is_alive()]
-    if raised:
-        raise raised[0]
 
 
 def take(pool: ReaderPool, steps: range) -> None:

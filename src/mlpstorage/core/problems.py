@@ -21,6 +21,11 @@ class Problem:
     exit_code: int = 5
     host: str = ""
 
+    @classmethod
+    def of(cls, error: MlpstorageError) -> Problem:
+        """An error as one problem among others."""
+        return cls(error.what, error.why, error.fix, error.exit_code)
+
 
 class ProblemsError(MlpstorageError):
     """All problems of a preflight at once; the exit code is the first one's."""

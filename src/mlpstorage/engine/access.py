@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Protocol
 from mlpstorage.engine.dataset import NATIVE
 from mlpstorage.engine.decoding import Run, decoder_of
 from mlpstorage.engine.epoch import cut_visits
-from mlpstorage.engine.footers import Footers, aligned
 from mlpstorage.engine.formats import LaidOut, even_layout
 from mlpstorage.engine.parts import Part, PartsPool
 from mlpstorage.engine.reading import Extent, ReaderPool
@@ -64,15 +63,18 @@ class Access(Protocol):
 
 def access_of(manifest: Manifest, folder: Path, settings: ReadSettings) -> Access:
     """The way to read this data set that its format asks for."""
-    files = _Files(manifest, folder)
+    files = DataFiles(manifest, folder)
     if manifest.spec.table is not None:
-        return TableAccess(files, settings)
+        # Ranks without tables start without what knows them.
+        from mlpstorage.engine.table_access import TableAccess
+
+        return TableAccess(files, manifest.spec.table, settings)
     if settings.decode or files.has_index:
         return RunAccess(files, settings)
     return FileAccess(files, settings)
 
 
-class _Files:
+class DataFiles:
     """The data set's names, sizes and layouts, by file index."""
 
     def __init__(self, manifest: Manifest, folder: Path) -> None:
@@ -85,6 +87,7 @@ class _Files:
 
     @property
     def has_index(self) -> bool:
+        """Whether an index stands beside each file."""
         return bool(self.format.companions)
 
     def layout(self, file: int) -> Layout:
@@ -99,7 +102,7 @@ class _Files:
 class FileAccess:
     """Visits of one extent each: whole files of one sample, or streams of many."""
 
-    def __init__(self, files: _Files, settings: ReadSettings) -> None:
+    def __init__(self, files: DataFiles, settings: ReadSettings) -> None:
         self._files = files
         self._settings = settings
 
@@ -165,7 +168,7 @@ def _bounds(layout: Layout, first: int, samples: int) -> tuple[int, int]:
 class RunAccess:
     """Visits of a run of samples each, no longer than about one read, after the file's index."""
 
-    def __init__(self, files: _Files, settings: ReadSettings) -> None:
+    def __init__(self, files: DataFiles, settings: ReadSettings) -> None:
         self._files = files
         self._settings = settings
 
@@ -217,65 +220,5 @@ class RunAccess:
             path, _, data = loaded[-1]
             file, first, samples = runs.files[index], runs.first[index], runs.samples[index]
             decoder.decode(data, path, Run.of(layout(int(file)), int(first), int(samples)))
-
-        return decode
-
-
-class TableAccess:
-    """Visits of a row group each: the chunks of the columns that training reads."""
-
-    def __init__(self, files: _Files, settings: ReadSettings) -> None:
-        self._files = files
-        self._settings = settings
-        assert files.spec.table is not None  # noqa: S101 (access_of has looked)
-        self._group_rows = files.spec.table.row_group_rows
-        self._footers = Footers(
-            files.path,
-            files.spec.table,
-            files.spec.samples_per_file,
-            settings.columns,
-            decode=settings.decode,
-        )
-
-    def epoch(self, plan: EpochPlan) -> Epoch:
-        """See `Access`."""
-        settings, footers = self._settings, self._footers
-        groups = cut_visits(plan, self._group_rows)
-        before = footers.bytes_read
-        pool = PartsPool(
-            groups,
-            self._parts_of(groups),
-            settings.buffers,
-            direct=settings.direct,
-            ahead=settings.ahead,
-            decode=self._decoder(groups) if settings.decode else None,
-        )
-        return Epoch(groups, pool, lambda: sum(pool.bytes_read) + footers.bytes_read - before)
-
-    def _parts_of(self, groups: EpochPlan) -> Callable[[int], list[Part]]:
-        files: list[int] = groups.files.tolist()
-        numbers: list[int] = (groups.first // self._group_rows).tolist()
-        path, footers, sizes = self._files.path, self._footers, self._files.sizes
-        direct = self._settings.direct
-
-        def parts(index: int) -> list[Part]:
-            file = files[index]
-            ranges = footers.of(file).reads.ranges(numbers[index])
-            if direct:
-                ranges = aligned(ranges, int(sizes[file]))
-            return [Part(path(file), ranges)]
-
-        return parts
-
-    def _decoder(self, groups: EpochPlan) -> Decode:
-        files: list[int] = groups.files.tolist()
-        numbers: list[int] = (groups.first // self._group_rows).tolist()
-        footers = self._footers
-
-        def decode(index: int, loaded: Sequence[Loaded]) -> None:
-            decoder = footers.of(files[index]).decoder
-            if decoder is not None:
-                ranges = [(begin, data) for _, begin, data in loaded]
-                decoder.decode(ranges, loaded[0].path, numbers[index])
 
         return decode

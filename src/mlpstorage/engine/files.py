@@ -70,6 +70,13 @@ def may_drop_system_cache() -> bool:
     return os.access(_DROP_CONTROL, os.W_OK)
 
 
+def drop_method(asked: str) -> str:
+    """How the page cache is emptied: as asked, and for `auto` the most that this user may."""
+    if asked != "auto":
+        return asked
+    return "system" if may_drop_system_cache() else "files"
+
+
 def drop_system_cache() -> None:
     """Write dirty pages out, then ask the kernel to drop all clean pages of this host.
 

@@ -96,6 +96,11 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing_parent(path)).free
 
 
+def same_filesystem(one: Path, other: Path) -> bool:
+    """Whether two places are, or would be made, on the same filesystem."""
+    return existing_parent(one).stat().st_dev == existing_parent(other).stat().st_dev
+
+
 def existing_parent(path: Path) -> Path:
     """The path itself, or the nearest directory above it that exists."""
     while not os.path.exists(path):  # noqa: PTH110 (never raises, as Path.exists does)

@@ -8,7 +8,13 @@ import os
 import weakref
 from typing import TYPE_CHECKING
 
-from mlpstorage.core.errors import AccessError, BenchmarkError, ConfigurationError
+from mlpstorage.core.errors import (
+    AccessError,
+    BenchmarkError,
+    ConfigurationError,
+    MlpstorageError,
+)
+from mlpstorage.core.problems import Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +60,14 @@ class FolderLock:
                 why=f"only one process at a time may be {self._doing} there",
                 fix=f"make the directory writable, or choose another {self._option}",
             ) from error
+
+    def problems(self) -> list[Problem]:
+        """Take the lock; what keeps it from being taken, to be listed with other problems."""
+        try:
+            self.acquire()
+        except MlpstorageError as error:
+            return [Problem.of(error)]
+        return []
 
     def _take(self) -> bool:
         """Try to take the lock; False where the file system has none."""

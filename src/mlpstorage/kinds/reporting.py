@@ -6,11 +6,13 @@ import hashlib
 import importlib
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from mlpstorage.core.errors import MlpstorageError
 from mlpstorage.kinds import KINDS
 from mlpstorage.report.model import RunDetails, Unjudged
 from mlpstorage.store.codec import encode
+from mlpstorage.store.files import read_as
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from mlpstorage.store.runs import StoredRun
 
 CURRENT_EDITION = "3.0"
+_Summary = TypeVar("_Summary")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,16 @@ class RunFacts:
     def value(self, name: str) -> float | None:
         """The value of a metric, if the run has it."""
         return next((metric.value for metric in self.metrics if metric.name == name), None)
+
+
+def summary_of(run: StoredRun, kind: type[_Summary]) -> _Summary | RunFacts:
+    """The summary of a run in the form of its kind, or why there is none."""
+    if run.summary is None:
+        return RunFacts(problem=f"{run.directory}: there is no summary.json")
+    try:
+        return read_as(run.summary, kind)
+    except MlpstorageError as error:
+        return RunFacts(problem=error.what)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpstorage.core.errors import ConfigurationError
-from mlpstorage.engine.formats.parquet import Column, Parquet, Table
+from mlpstorage.engine.formats.parquet.schema import Column, Table
+from mlpstorage.engine.formats.parquet.writer import Parquet
 from mlpstorage.engine.payload import Payload
 
 if TYPE_CHECKING:

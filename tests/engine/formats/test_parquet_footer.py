@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError
-from mlpstorage.engine.formats.parquet import Column, Parquet, Table
 from mlpstorage.engine.formats.parquet.footer import (
     GroupReads,
     check_schema,
     parse_footer,
     read_footer,
 )
+from mlpstorage.engine.formats.parquet.schema import Column, Table
+from mlpstorage.engine.formats.parquet.writer import Parquet
 from mlpstorage.engine.payload import Payload
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpstorage.core.errors import ConfigurationError
-from mlpstorage.engine.formats.parquet import Column, Parquet, Table
 from mlpstorage.engine.formats.parquet.footer import GroupReads, parse_footer
+from mlpstorage.engine.formats.parquet.schema import Column, Table
 from mlpstorage.engine.formats.parquet.thrift import (
     BINARY,
     DOUBLE,
@@ -27,6 +27,7 @@ from mlpstorage.engine.formats.parquet.thrift import (
     text,
     varint,
 )
+from mlpstorage.engine.formats.parquet.writer import Parquet
 from mlpstorage.engine.payload import Payload
 
 

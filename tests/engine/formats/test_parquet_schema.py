@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from mlpstorage.core.errors import ConfigurationError
-from mlpstorage.engine.formats.parquet import Column, Table, require_codec, require_valid
+from mlpstorage.engine.formats.parquet.schema import Column, Table, require_codec, require_valid
 
 
 def test_a_table_comes_from_a_file() -> None:

@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from mlpstorage.core.errors import ConfigurationError
+from mlpstorage.engine.counters import Counters
 from mlpstorage.engine.kv.board import Board, first_requests
 from mlpstorage.engine.kv.inspection import SAMPLED, Findings
 from mlpstorage.engine.kv.layouts import storage_errors
 from mlpstorage.engine.kv.readers import Readers
 from mlpstorage.engine.kv.recording import Execution, rank_record
 from mlpstorage.engine.kv.schedule import order_of
-from mlpstorage.engine.kv.usage import Usage
 from mlpstorage.engine.kv.window import wait_until
 from mlpstorage.engine.kv.writers import Writers
 
@@ -187,7 +187,7 @@ class _Run:
         board, settings = self._board, self._board.settings
         for thread in (*self._readers.threads, *self._writers.threads):
             thread.start()
-        first = Usage.now()
+        first = Counters.now()
         start = perf_counter_ns() if start_ns is None else start_ns
         opens = start + int(settings.warmup_seconds * 1e9)
         closes = None
@@ -218,7 +218,7 @@ class _Run:
             opened=opened,
             closed=closed,
             first=first,
-            last=Usage.now(),
+            last=Counters.now(),
             moved_read_bytes=sum(self._readers.moved_bytes),
             moved_written_bytes=sum(self._writers.moved_bytes),
         )
@@ -230,7 +230,9 @@ class _Run:
             thread.join()
         self._readers.close()
 
-    def _dispatch(self, start: int, opens: int, closes: int | None) -> tuple[Usage, Usage, bool]:
+    def _dispatch(
+        self, start: int, opens: int, closes: int | None
+    ) -> tuple[Counters, Counters, bool]:
         """Dispatch what is due until the window closes or all is done.
 
         Returns the usage at both ends of the window, and whether it closed before all was done.
@@ -239,14 +241,14 @@ class _Run:
         agenda: _Agenda = (_OpenAgenda if board.plan.open_loop else _ClosedAgenda)(
             board.plan, start
         )
-        opened: Usage | None = None
+        opened: Counters | None = None
         report_at = start + _PROGRESS_NS
         while True:
             now = clock()
             if opened is None and now >= opens:
-                opened = Usage.now()
+                opened = Counters.now()
             if board.complete or board.failure or (closes is not None and now >= closes):
-                usage = Usage.now()
+                usage = Counters.now()
                 return opened or usage, usage, not board.complete
             if now >= report_at:
                 report_at = now + _PROGRESS_NS

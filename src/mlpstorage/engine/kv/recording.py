@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mlpstorage.engine.counters import Counters
     from mlpstorage.engine.kv.board import Board
     from mlpstorage.engine.kv.inspection import Findings, Inspector
     from mlpstorage.engine.kv.layouts import Layout
-    from mlpstorage.engine.kv.usage import Usage
 
     Longs = NDArray[np.int64]
     Flags = NDArray[np.bool_]
@@ -63,10 +63,10 @@ class Execution:
     wanted_closes_ns: int | None
     finished_ns: int
     synced_ns: int
-    first: Usage
-    opened: Usage
-    closed: Usage
-    last: Usage
+    first: Counters
+    opened: Counters
+    closed: Counters
+    last: Counters
     moved_read_bytes: int
     moved_written_bytes: int
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlpstorage.core.errors import MlpstorageError
 from mlpstorage.core.stats import mean
 from mlpstorage.core.units import GIB
 from mlpstorage.kinds.checkpointing.elsewhere import judge_elsewhere
 from mlpstorage.kinds.checkpointing.set_rules import SET_RULES
-from mlpstorage.kinds.reporting import RunFacts, setup_hash
+from mlpstorage.kinds.reporting import RunFacts, setup_hash, summary_of
 from mlpstorage.kinds.run_details import (
     Problems,
     common_details,
@@ -105,12 +104,9 @@ class CheckpointingReporter:
 
     def facts(self, run: StoredRun) -> RunFacts:
         """Durations and rates of writing and reading."""
-        if run.summary is None:
-            return RunFacts(problem=f"{run.directory}: there is no summary.json")
-        try:
-            summary = read_as(run.summary, Summary)
-        except MlpstorageError as error:
-            return RunFacts(problem=error.what)
+        summary = summary_of(run, Summary)
+        if isinstance(summary, RunFacts):
+            return summary
         metrics = _metrics(summary)
         if not metrics:
             return RunFacts(problem=f"{run.summary}: it has no figures of checkpoints")

@@ -13,6 +13,7 @@ from mlpstorage.core.plan import Outcome
 from mlpstorage.core.rules import Phase, judge
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.units import GIB, format_bytes, format_seconds
+from mlpstorage.engine.counters import COUNTED_FILESYSTEMS
 from mlpstorage.kinds.checkpointing.bottleneck import Evidence, bottleneck_of, explain
 from mlpstorage.kinds.checkpointing.metrics import (
     GB,
@@ -22,7 +23,6 @@ from mlpstorage.kinds.checkpointing.metrics import (
 )
 from mlpstorage.kinds.checkpointing.record import RankRecord
 from mlpstorage.kinds.checkpointing.rules import RESULT_RULES, ResultSubject
-from mlpstorage.kinds.counters import COUNTED_FILESYSTEMS
 from mlpstorage.watch.mounts import filesystem_of
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlpstorage.core.rules import CLOSED_ONLY, SINCE_SECOND, Category, Issue, Phase, Rule
 from mlpstorage.core.units import format_bytes
+from mlpstorage.kinds.evidence import MAX_CACHED_SHARE, from_memory, not_accounted, same_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,11 +36,6 @@ SUBSET_MODEL = "llama3-8b"
 SUBSET_PROCESSES = 8
 LEAST_PER_HOST = 4
 MOST_GAP_SECONDS = 30.0
-# Bytes that the page cache may deliver: tails and counters, not a checkpoint.
-MAX_CACHED_SHARE = 0.05
-MAX_BYTES_DEVIATION = 0.01
-# What a rank writes and reads besides, such as records and counters of the kernel.
-OWN_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -172,16 +168,12 @@ def different_filesystems(plan: PlanSubject) -> Iterator[Issue]:
 
     The published text does not say what OPEN allows; here such a run is at best OPEN.
     """
-    if plan.same_filesystem:
-        yield Issue(
-            "4.4.2",
-            Category.OPEN,
-            "checkpoints and results are on the same filesystem",
-            parameter="--results-dir",
-            expected="another filesystem",
-            actual="that of the checkpoint folder",
-            fix="choose a --results-dir on another filesystem",
-        )
+    return same_place(
+        "4.4.2",
+        "checkpoints and results are",
+        "that of the checkpoint folder",
+        same=plan.same_filesystem,
+    )
 
 
 def process_count(plan: PlanSubject) -> Iterator[Issue]:
@@ -305,33 +297,26 @@ def verified(result: ResultSubject) -> Iterator[Issue]:
 
 def cold_reads(result: ResultSubject) -> Iterator[Issue]:
     """C.3: the bytes came from storage, not from the clients' page cache."""
-    share = result.cached_share
-    if share is not None and share > MAX_CACHED_SHARE:
-        memory = " (a filesystem in memory)" if result.filesystem in {"tmpfs", "ramfs"} else ""
-        yield Issue(
-            "C.3",
-            Category.INVALID,
-            f"the clients' memory delivered the checkpoints{memory}",
-            parameter="cached share of bytes",
-            expected=f"<= {100 * MAX_CACHED_SHARE:.0f} %",
-            actual=f"{100 * share:.1f} %",
-            fix="leave --drop-caches off out, or use checkpoint.odirect=true",
-        )
+    return from_memory(
+        "C.3",
+        "the checkpoints",
+        result.cached_share,
+        result.filesystem,
+        most=MAX_CACHED_SHARE,
+        fix="leave --drop-caches off out, or use checkpoint.odirect=true",
+    )
 
 
 def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
     """C.4: the kernel saw the ranks move what the plan says, within one percent."""
-    allowed = max(MAX_BYTES_DEVIATION * result.bytes_expected, OWN_BYTES)
-    if abs(result.bytes_moved - result.bytes_expected) > allowed:
-        yield Issue(
-            "C.4",
-            Category.INVALID,
-            "the bytes moved are not the bytes of the checkpoints",
-            parameter="rchar and wchar of the ranks",
-            expected=f"{result.bytes_expected} ± 1 %",
-            actual=str(result.bytes_moved),
-            fix="report this: the engine moved something else than it planned",
-        )
+    return not_accounted(
+        "C.4",
+        "the bytes moved are not the bytes of the checkpoints",
+        result.bytes_moved,
+        result.bytes_expected,
+        counter="rchar and wchar of the ranks",
+        fix="report this: the engine moved something else than it planned",
+    )
 
 
 PLAN_RULES: tuple[Rule[PlanSubject], ...] = (

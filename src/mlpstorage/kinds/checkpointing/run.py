@@ -37,7 +37,7 @@ from mlpstorage.kinds.checkpointing.folder import (
 from mlpstorage.kinds.checkpointing.layout import sizes_of
 from mlpstorage.kinds.checkpointing.rules import PLAN_RULES, PlanSubject
 from mlpstorage.kinds.checkpointing.workload import accelerator_memory_bytes, layout_of
-from mlpstorage.kinds.clients import clients_of, existing_parent
+from mlpstorage.kinds.clients import clients_of, same_filesystem
 from mlpstorage.kinds.placement import (
     launcher_for,
     needs_of,
@@ -165,7 +165,7 @@ class CheckpointRun:
             accelerator_bytes=accelerator_memory_bytes(accelerator) if accelerator else None,
             gap_seconds=self._gap_seconds(),
             own_workload=bool(self.options.workload_file),
-            same_filesystem=self._same_filesystem(),
+            same_filesystem=same_filesystem(self.folder, self.results_dir),
         )
         issues = tuple(judge(PLAN_RULES, subject, phase=Phase.PLAN))
         return Plan(
@@ -207,10 +207,6 @@ class CheckpointRun:
             return time.time() - load_record(self.folder).ended_unix_seconds
         except MlpstorageError:  # told with all other problems of the folder
             return None
-
-    def _same_filesystem(self) -> bool:
-        data, results = existing_parent(self.folder), existing_parent(self.results_dir)
-        return data.stat().st_dev == results.stat().st_dev
 
     def _stops(self, issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
         """The issues that end the run before it starts."""
@@ -329,7 +325,7 @@ class CheckpointRun:
                 name = self.resolved.workload.model.name
                 check_files(self.folder, require_checkpoints(self.folder, name, self.layout))
         except MlpstorageError as error:
-            found.append(Problem(error.what, error.why, error.fix, error.exit_code))
+            found.append(Problem.of(error))
         return found
 
     def launcher(self) -> Launcher:

@@ -18,7 +18,8 @@ from mlpstorage.engine.checkpoint.lanes import Buffers, Shard
 from mlpstorage.engine.checkpoint.reading import read_shards
 from mlpstorage.engine.checkpoint.stamps import file_ident
 from mlpstorage.engine.checkpoint.writing import write_shards
-from mlpstorage.engine.files import drop_files, drop_system_cache, may_drop_system_cache
+from mlpstorage.engine.counters import Counters, utc_now
+from mlpstorage.engine.files import drop_files, drop_method, drop_system_cache
 from mlpstorage.engine.payload import Payload
 from mlpstorage.kinds.checkpointing.folder import (
     FolderRecord,
@@ -29,7 +30,6 @@ from mlpstorage.kinds.checkpointing.folder import (
 )
 from mlpstorage.kinds.checkpointing.layout import Layout, rank_files  # noqa: TC001 (msgspec needs it)
 from mlpstorage.kinds.checkpointing.record import CheckpointRecord, RankRecord
-from mlpstorage.kinds.counters import Counters
 from mlpstorage.watch.inventory import usable_cpus
 
 if TYPE_CHECKING:
@@ -223,11 +223,7 @@ class _Rank:
     def _drop(self, folder: Path, shards: list[Shard]) -> str:
         """Get what will be read out of this host's page cache; the method that was used."""
         argument, comm = self.argument, self._comm
-        method = argument.drop_caches
-        if method == "auto":
-            method = "system" if may_drop_system_cache() else "files"
-        if argument.direct:
-            method = "direct"
+        method = "direct" if argument.direct else drop_method(argument.drop_caches)
         comm.barrier()
         if method == "system" and comm.local_rank == 0:
             drop_system_cache()
@@ -274,7 +270,7 @@ class _Span:
         self.watch = watch
         self._number, self._depth, self._cpus = number, depth, cpus
         self._source, self._wrote_on, self._method = rank, host, ""
-        self._start = _utc()
+        self._start = utc_now()
         self._before, self._began = Counters.now(), time.perf_counter()
 
     def source(self, rank: int, host: str, method: str) -> None:
@@ -327,7 +323,7 @@ class _Span:
             phase=phase,
             number=self._number,
             start=self._start,
-            end=_utc(),
+            end=utc_now(),
             seconds=done.seconds,
             span_seconds=span,
             bytes=done.bytes,
@@ -367,8 +363,3 @@ def _peak_bytes() -> int:
     status = Path("/proc/self/status").read_text("ascii", errors="replace")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) << 10
-
-
-def _utc() -> str:
-    seconds, fraction = divmod(time.time_ns(), 10**9)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction // 1000:06d}Z"

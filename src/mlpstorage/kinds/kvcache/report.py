@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlpstorage.core.errors import MlpstorageError
 from mlpstorage.kinds.kvcache.result_rules import RESULT_RULES
 from mlpstorage.kinds.kvcache.rules import PLAN_RULES
 from mlpstorage.kinds.kvcache.set_rules import SET_RULES
-from mlpstorage.kinds.reporting import RunFacts, rules_edition, setup_hash, unrecorded
+from mlpstorage.kinds.reporting import RunFacts, rules_edition, setup_hash, summary_of, unrecorded
 from mlpstorage.kinds.run_details import Problems, common_details, finite, rank_outputs, spread_over
 from mlpstorage.report.model import (
     Better,
@@ -142,12 +141,9 @@ class KvCacheReporter:
 
     def facts(self, run: StoredRun) -> RunFacts:
         """Users, rates and latencies."""
-        if run.summary is None:
-            return RunFacts(problem=f"{run.directory}: there is no summary.json")
-        try:
-            summary = read_as(run.summary, Summary)
-        except MlpstorageError as error:
-            return RunFacts(problem=error.what)
+        summary = summary_of(run, Summary)
+        if isinstance(summary, RunFacts):
+            return summary
         metrics = (*_metrics(summary), *_published(summary))
         if not metrics:
             return RunFacts(problem=f"{run.summary}: it has no figures of a KV cache")

@@ -12,8 +12,8 @@ from mlpstorage.core.plan import Outcome
 from mlpstorage.core.rules import Phase as RulePhase
 from mlpstorage.core.rules import judge
 from mlpstorage.core.stats import mean
+from mlpstorage.engine.counters import COUNTED_FILESYSTEMS
 from mlpstorage.engine.kv.record import merge
-from mlpstorage.kinds.counters import COUNTED_FILESYSTEMS
 from mlpstorage.kinds.kvcache.metrics import load_point, window_metrics
 from mlpstorage.kinds.kvcache.outcome_record import POPULATE, PROBE, SCORE, RankOutcome
 from mlpstorage.kinds.kvcache.planner import combined_hash

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlpstorage.core.rules import CLOSED_ONLY, SINCE_THIRD, Category, Issue, Phase, Rule
 from mlpstorage.core.units import format_bytes, format_seconds
+from mlpstorage.kinds.evidence import from_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,18 +111,14 @@ def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
 
 def from_storage(result: ResultSubject) -> Iterator[Issue]:
     """K.23: the bytes came from storage, not from the clients' memory."""
-    share = result.cached_share
-    if share is not None and share > MOST_CACHED:
-        memory = " (a filesystem in memory)" if result.filesystem in {"tmpfs", "ramfs"} else ""
-        yield Issue(
-            "K.23",
-            Category.INVALID,
-            f"the clients' memory delivered blocks{memory}",
-            parameter="cached share of bytes",
-            expected=f"<= {100 * MOST_CACHED:.0f} %",
-            actual=f"{100 * share:.1f} %",
-            fix="leave --buffered out, or use a larger --capacity",
-        )
+    return from_memory(
+        "K.23",
+        "blocks",
+        result.cached_share,
+        result.filesystem,
+        most=MOST_CACHED,
+        fix="leave --buffered out, or use a larger --capacity",
+    )
 
 
 def not_client_bound(result: ResultSubject) -> Iterator[Issue]:

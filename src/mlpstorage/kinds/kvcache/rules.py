@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlpstorage.core.rules import CLOSED_ONLY, SINCE_THIRD, Category, Issue, Phase, Rule
 from mlpstorage.core.units import format_bytes, format_seconds
+from mlpstorage.kinds.evidence import same_place
 from mlpstorage.kinds.kvcache.mlperf_v3 import v3_profile
 
 if TYPE_CHECKING:
@@ -204,16 +205,9 @@ def declared_slo(plan: PlanSubject) -> Iterator[Issue]:
 
 def different_filesystems(plan: PlanSubject) -> Iterator[Issue]:
     """6.4.2: results are not written to the filesystem that is measured."""
-    if plan.same_filesystem:
-        yield Issue(
-            "6.4.2",
-            Category.OPEN,
-            "cache and results are on the same filesystem",
-            parameter="--results-dir",
-            expected="another filesystem",
-            actual="the cache directory's",
-            fix="choose a --results-dir on another filesystem",
-        )
+    return same_place(
+        "6.4.2", "cache and results are", "the cache directory's", same=plan.same_filesystem
+    )
 
 
 def fixed_workload(plan: PlanSubject) -> Iterator[Issue]:

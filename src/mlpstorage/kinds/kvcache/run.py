@@ -17,7 +17,7 @@ from mlpstorage.core.problems import Problem
 from mlpstorage.core.rules import Category, Phase, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
-from mlpstorage.kinds.clients import checked_count, clients_of, existing_parent, free_bytes
+from mlpstorage.kinds.clients import checked_count, clients_of, free_bytes, same_filesystem
 from mlpstorage.kinds.exclusive import FolderLock
 from mlpstorage.kinds.kvcache import result
 from mlpstorage.kinds.kvcache.argument import Argument
@@ -176,7 +176,7 @@ class KvCacheRun:
             changed=self._changed(),
             own_workload=bool(options.workload_file),
             own_model=bool(options.model_file),
-            same_filesystem=self._same_filesystem(),
+            same_filesystem=same_filesystem(self.cache_home, self.results_dir),
         )
         issues = tuple(judge(PLAN_RULES, subject, phase=Phase.PLAN))
         return Plan(
@@ -237,10 +237,6 @@ class KvCacheRun:
                 why="what a rank evicts from its memory, others would have to wait for",
                 fix=private,
             )
-
-    def _same_filesystem(self) -> bool:
-        cache, results = existing_parent(self.cache_home), existing_parent(self.results_dir)
-        return cache.stat().st_dev == results.stat().st_dev
 
     def _stops(self, issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
         """The issues that end the run before it starts."""

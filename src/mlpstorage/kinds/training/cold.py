@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlpstorage.engine.files import drop_files, drop_system_cache, may_drop_system_cache
+from mlpstorage.engine.files import drop_files, drop_method, drop_system_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,7 @@ def drop_data(method: str, comm: Comm, spec: DatasetSpec, folder: Path, files: i
     Raises:
         MlpstorageError: that is not allowed here, or a file cannot be read.
     """
-    if method == "auto":
-        method = "system" if may_drop_system_cache() else "files"
+    method = drop_method(method)
     if method == "system" and comm.local_rank == 0:
         drop_system_cache()
     if method == "files":

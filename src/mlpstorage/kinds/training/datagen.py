@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlpstorage.config import user_path
-from mlpstorage.core.errors import MlpstorageError, UsageError
+from mlpstorage.core.errors import UsageError
 from mlpstorage.core.plan import Identity, Outcome, Plan
-from mlpstorage.core.problems import Problem
 from mlpstorage.core.rules import incomplete
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from mlpstorage.core.cluster import Host
     from mlpstorage.core.events import RankResult
+    from mlpstorage.core.problems import Problem
     from mlpstorage.engine.dataset import DatasetSpec, Manifest
     from mlpstorage.kinds.measurement import Safeguards
     from mlpstorage.kinds.training.options import DatagenOptions, RunOptions
@@ -144,10 +144,7 @@ class TrainingDatagen:
         if not found:
             found += obstacles(self.folder / "train", "--data-dir", writes=False)
         if self.folder.is_dir() and not found:
-            try:
-                self._lock.acquire()
-            except MlpstorageError as error:
-                found.append(Problem(error.what, error.why, error.fix, error.exit_code))
+            found += self._lock.problems()
         return found
 
     @property

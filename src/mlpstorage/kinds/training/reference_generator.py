@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlpstorage.core.events import Progress
+from mlpstorage.engine.counters import Counters
 from mlpstorage.engine.dataset import SpecRecord  # noqa: TC001 (msgspec resolves it)
 from mlpstorage.engine.dlio import session
 from mlpstorage.engine.dlio.prepare import Settings, prepare
 from mlpstorage.engine.generation import storage_errors
-from mlpstorage.kinds.counters import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,12 +17,12 @@ import numpy as np
 
 from mlpstorage.core.errors import BenchmarkError
 from mlpstorage.core.events import Progress
+from mlpstorage.engine.counters import Counters, utc_now
 from mlpstorage.engine.dataset import NATIVE, Manifest
 from mlpstorage.engine.dlio import session
 from mlpstorage.engine.dlio.prepare import Settings, prepare
 from mlpstorage.engine.dlio.usage import Usage
 from mlpstorage.engine.dlio.workers import usage_of_workers
-from mlpstorage.kinds.counters import Counters
 from mlpstorage.kinds.training.cold import drop_data
 from mlpstorage.kinds.training.record import EpochRecord
 from mlpstorage.watch.inventory import usable_cpus
@@ -99,7 +99,7 @@ class _Rank:
         )
         comm.barrier()
         self._drop = (method, time.perf_counter() - began)
-        self._start = _utc()
+        self._start = utc_now()
         self._before = (self._used(), Counters.now())
         self._report(epoch, 0)
 
@@ -116,7 +116,7 @@ class _Rank:
         self.spans.append(
             _Span(
                 start=self._start,
-                end=_utc(),
+                end=utc_now(),
                 block_seconds=seconds,
                 used=used - used_before,
                 host_busy_ticks=host.host_busy_ticks - host_before.host_busy_ticks,
@@ -288,8 +288,3 @@ def planned_bytes(manifest: Manifest, wanted: Argument, comm: Comm) -> int:
         path = Path(wanted.data_dir) / manifest.spec.relative_path(int(begin))
         whole *= read_share(str(path), wanted.columns)
     return round(whole * wanted.steps * wanted.batch_size / share)
-
-
-def _utc() -> str:
-    seconds, fraction = divmod(time.time_ns(), 10**9)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction // 1000:06d}Z"

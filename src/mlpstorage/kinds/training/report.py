@@ -10,7 +10,7 @@ import msgspec
 
 from mlpstorage.core.errors import MlpstorageError
 from mlpstorage.core.stats import mean
-from mlpstorage.kinds.reporting import RunFacts, setup_hash
+from mlpstorage.kinds.reporting import RunFacts, setup_hash, summary_of
 from mlpstorage.kinds.run_details import (
     Problems,
     common_details,
@@ -128,12 +128,9 @@ class TrainingReporter:
 
     def facts(self, run: StoredRun) -> RunFacts:
         """AU and throughput, and for runs of others what the rules say as far as is recorded."""
-        if run.summary is None:
-            return RunFacts(problem=f"{run.directory}: there is no summary.json")
-        try:
-            summary = read_as(run.summary, Summary)
-        except MlpstorageError as error:
-            return RunFacts(problem=error.what)
+        summary = summary_of(run, Summary)
+        if isinstance(summary, RunFacts):
+            return summary
         metrics = _metrics(summary)
         if not metrics:
             return RunFacts(problem=f"{run.summary}: it has no figures of training")

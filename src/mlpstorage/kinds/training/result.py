@@ -14,8 +14,8 @@ from mlpstorage.core.rules import Phase, judge
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.stats import mean, stdev
 from mlpstorage.core.units import MIB, format_bytes, format_seconds
+from mlpstorage.engine.counters import COUNTED_FILESYSTEMS
 from mlpstorage.engine.histogram import merge, percentile
-from mlpstorage.kinds.counters import COUNTED_FILESYSTEMS
 from mlpstorage.kinds.training.bottleneck import Evidence, bottleneck_of, explain
 from mlpstorage.kinds.training.metrics import EpochTimings, Window, aggregate
 from mlpstorage.kinds.training.record import EpochRecord

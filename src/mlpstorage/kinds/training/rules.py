@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlpstorage.core.rules import CLOSED_ONLY, Category, Issue, Phase, Rule
 from mlpstorage.core.units import format_bytes
+from mlpstorage.kinds.evidence import MAX_CACHED_SHARE, from_memory, not_accounted, same_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,13 +38,8 @@ OPEN_PARAMETERS = CLOSED_PARAMETERS | {
     "reader.decode",
 }
 MAX_CLOSED_PREFETCH = 2
-# Bytes that the page cache may deliver: rank borders and re-read tails, not a working set.
-MAX_CACHED_SHARE = 0.05
-MAX_BYTES_DEVIATION = 0.01
 # How the edition of figures ends that were announced, not published.
 PREVIEW = "-preview"
-# What the ranks read besides samples, such as counters of the kernel.
-OWN_READS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -92,16 +88,9 @@ def different_filesystems(plan: PlanSubject) -> Iterator[Issue]:
 
     The published text does not say what OPEN allows; here such a run is at best OPEN.
     """
-    if plan.same_filesystem:
-        yield Issue(
-            "3.4.2",
-            Category.OPEN,
-            "data and results are on the same filesystem",
-            parameter="--results-dir",
-            expected="another filesystem",
-            actual="the data directory's",
-            fix="choose a --results-dir on another filesystem",
-        )
+    return same_place(
+        "3.4.2", "data and results are", "the data directory's", same=plan.same_filesystem
+    )
 
 
 def allowed_parameters(plan: PlanSubject) -> Iterator[Issue]:
@@ -192,33 +181,26 @@ def utilisation(result: ResultSubject) -> Iterator[Issue]:
 
 def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
     """T.2: the kernel saw the ranks read what the plan says, within one percent."""
-    allowed = max(MAX_BYTES_DEVIATION * result.bytes_expected, OWN_READS_BYTES)
-    if abs(result.bytes_read - result.bytes_expected) > allowed:
-        yield Issue(
-            "T.2",
-            Category.INVALID,
-            "the bytes read are not the bytes of the samples",
-            parameter="rchar of the ranks",
-            expected=f"{result.bytes_expected} ± 1 %",
-            actual=str(result.bytes_read),
-            fix="report this: the engine read something else than it planned",
-        )
+    return not_accounted(
+        "T.2",
+        "the bytes read are not the bytes of the samples",
+        result.bytes_read,
+        result.bytes_expected,
+        counter="rchar of the ranks",
+        fix="report this: the engine read something else than it planned",
+    )
 
 
 def cold_reads(result: ResultSubject) -> Iterator[Issue]:
     """T.3: the bytes came from storage, not from the clients' page cache."""
-    share = result.cached_share
-    if share is not None and share > MAX_CACHED_SHARE:
-        memory = " (a filesystem in memory)" if result.filesystem in {"tmpfs", "ramfs"} else ""
-        yield Issue(
-            "T.3",
-            Category.INVALID,
-            f"the clients' memory delivered the data{memory}",
-            parameter="cached share of bytes",
-            expected=f"<= {100 * MAX_CACHED_SHARE:.0f} %",
-            actual=f"{100 * share:.1f} %",
-            fix="use a larger data set, --drop-caches auto, or reader.odirect=true",
-        )
+    return from_memory(
+        "T.3",
+        "the data",
+        result.cached_share,
+        result.filesystem,
+        most=MAX_CACHED_SHARE,
+        fix="use a larger data set, --drop-caches auto, or reader.odirect=true",
+    )
 
 
 PLAN_RULES: tuple[Rule[PlanSubject], ...] = (

@@ -18,7 +18,7 @@ from mlpstorage.core.rules import Category, Phase, incomplete, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.dataset import MANIFEST_NAME
-from mlpstorage.kinds.clients import checked_count, clients_of, existing_parent
+from mlpstorage.kinds.clients import checked_count, clients_of, same_filesystem
 from mlpstorage.kinds.placement import (
     launcher_for,
     needs_of,
@@ -180,7 +180,7 @@ class TrainingRun:
             minimum=self.minimum,
             trial=self.options.trial,
             own_workload=bool(self.options.workload_file),
-            same_filesystem=self._same_filesystem(),
+            same_filesystem=same_filesystem(self.folder, self.results_dir),
         )
         issues = tuple(judge(PLAN_RULES, subject, phase=Phase.PLAN))
         return Plan(
@@ -212,10 +212,6 @@ class TrainingRun:
                 f"--drop-caches {options.drop_caches!r} is unknown",
                 fix=did_you_mean(options.drop_caches, _DROP_METHODS),
             )
-
-    def _same_filesystem(self) -> bool:
-        data, results = existing_parent(self.folder), existing_parent(self.results_dir)
-        return data.stat().st_dev == results.stat().st_dev
 
     def _stops(self, issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
         """The issues that end the run before it starts.
@@ -338,7 +334,7 @@ class TrainingRun:
             check_files(manifest, self.folder, self.files)
             check_contents(manifest, self.folder, self.files, self.resolved.workload)
         except MlpstorageError as error:
-            found.append(Problem(error.what, error.why, error.fix, error.exit_code))
+            found.append(Problem.of(error))
         return found
 
     def _manifest(self) -> Manifest:

@@ -18,11 +18,11 @@ import numpy as np
 from mlpstorage.core.events import Figure, Progress
 from mlpstorage.engine.access import ReadSettings, access_of
 from mlpstorage.engine.buffers import aligned_buffer
+from mlpstorage.engine.counters import Counters, utc_now
 from mlpstorage.engine.dataset import Manifest
 from mlpstorage.engine.epoch import file_order, plan_epoch
 from mlpstorage.engine.files import DIRECT_ALIGNMENT, prove_direct
 from mlpstorage.engine.histogram import histogram
-from mlpstorage.kinds.counters import Counters
 from mlpstorage.kinds.training.cold import drop_data
 from mlpstorage.kinds.training.record import EpochRecord
 from mlpstorage.watch.inventory import usable_cpus
@@ -147,7 +147,7 @@ def _epoch(rank: _Rank, epoch: int, emit: Callable[[Event], None]) -> tuple[Epoc
     method = rank.drop()
     comm.barrier()
     drop_seconds = time.perf_counter() - drop_began
-    start, before, began = _utc(), Counters.now(), time.perf_counter()
+    start, before, began = utc_now(), Counters.now(), time.perf_counter()
     with pool:
         load, compute = _steps(rank, pool, plan, epoch, emit)
     comm.barrier()
@@ -158,7 +158,7 @@ def _epoch(rank: _Rank, epoch: int, emit: Callable[[Event], None]) -> tuple[Epoc
     whole = len(load) == plan.steps
     record = EpochRecord(
         start=start,
-        end=_utc(),
+        end=utc_now(),
         load_us=load,
         compute_us=compute,
         block_seconds=block_seconds,
@@ -264,8 +264,3 @@ def _progress(rank: _Rank, pool: Pool, plan: EpochPlan, epoch: int, done: int) -
         part=epoch + 1,
         parts=rank.argument.epochs,
     )
-
-
-def _utc() -> str:
-    seconds, fraction = divmod(time.time_ns(), 10**9)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction // 1000:06d}Z"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlpstorage.engine.files import drop_files, drop_system_cache, may_drop_system_cache
+from mlpstorage.engine.files import drop_files, drop_method, drop_system_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,11 +26,12 @@ def make_cold(files: Iterable[Path]) -> str:
     Raises:
         MlpstorageError: a file cannot be read.
     """
-    if may_drop_system_cache():
+    method = drop_method("auto")
+    if method == "system":
         drop_system_cache()
-        return "system"
-    drop_files(files)
-    return "files"
+    else:
+        drop_files(files)
+    return method
 
 
 def resident_share(files: Iterable[Path]) -> float | None:

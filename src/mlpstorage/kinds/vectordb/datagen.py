@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlpstorage.config import user_path
-from mlpstorage.core.errors import MlpstorageError, UsageError
+from mlpstorage.core.errors import UsageError
 from mlpstorage.core.plan import Identity, Outcome, Plan
-from mlpstorage.core.problems import Problem
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.vectors.blocks import BLOCK_ROWS
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 
     from mlpstorage.core.cluster import Host
     from mlpstorage.core.events import RankResult
+    from mlpstorage.core.problems import Problem
     from mlpstorage.engine.vectors.manifest import VectorSpec
     from mlpstorage.kinds.measurement import Safeguards
     from mlpstorage.kinds.vectordb.options import DatagenOptions
@@ -179,10 +179,7 @@ class VectorDatagen:
         """Whatever is wrong with the places; takes the folder's lock."""
         found = place_problems(self.folder, self.results_dir, KIND, generates=True)
         if self.folder.is_dir() and not found:
-            try:
-                self._lock.acquire()
-            except MlpstorageError as error:
-                found.append(Problem(error.what, error.why, error.fix, error.exit_code))
+            found += self._lock.problems()
         return found
 
     @property

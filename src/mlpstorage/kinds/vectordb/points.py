@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlpstorage.engine.counters import Counters
 from mlpstorage.engine.histogram import histogram
-from mlpstorage.kinds.counters import Counters
 from mlpstorage.kinds.vectordb.cache import make_cold, resident_share
 from mlpstorage.kinds.vectordb.record import CacheProof, PointRecord
 from mlpstorage.kinds.vectordb.search import Stream, closed_loop, ids_of, open_loop

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlpstorage.core.errors import MlpstorageError
-from mlpstorage.kinds.reporting import RunFacts, rules_edition, setup_hash, unrecorded
+from mlpstorage.kinds.reporting import RunFacts, rules_edition, setup_hash, summary_of, unrecorded
 from mlpstorage.kinds.run_details import Problems, common_details, finite, rank_outputs, spread_over
 from mlpstorage.kinds.sittings import by_sitting
 from mlpstorage.kinds.vectordb.result_rules import RESULT_RULES
@@ -102,12 +101,9 @@ class VectorReporter:
 
     def facts(self, run: StoredRun) -> RunFacts:
         """Queries per second, recall and latencies."""
-        if run.summary is None:
-            return RunFacts(problem=f"{run.directory}: there is no summary.json")
-        try:
-            summary = read_as(run.summary, Summary)
-        except MlpstorageError as error:
-            return RunFacts(problem=error.what)
+        summary = summary_of(run, Summary)
+        if isinstance(summary, RunFacts):
+            return summary
         metrics = _metrics(summary)
         if not metrics:
             return RunFacts(problem=f"{run.summary}: it has no figures of vector search")

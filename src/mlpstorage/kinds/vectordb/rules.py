@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlpstorage.core.rules import CLOSED_ONLY, SINCE_THIRD, Category, Issue, Phase, Rule
 from mlpstorage.core.units import format_bytes
+from mlpstorage.kinds.evidence import same_place
 from mlpstorage.kinds.vectordb.sizing import MEMORY_FACTOR
 
 if TYPE_CHECKING:
@@ -162,16 +163,9 @@ def bounded_memory(plan: PlanSubject) -> Iterator[Issue]:
 
 def different_filesystems(plan: PlanSubject) -> Iterator[Issue]:
     """5.4.2: results are not written to the filesystem that is measured."""
-    if plan.same_filesystem:
-        yield Issue(
-            "5.4.2",
-            Category.OPEN,
-            "the index and the results are on the same filesystem",
-            parameter="--results-dir",
-            expected="another filesystem",
-            actual="the index's",
-            fix="choose a --results-dir on another filesystem",
-        )
+    return same_place(
+        "5.4.2", "the index and the results are", "the index's", same=plan.same_filesystem
+    )
 
 
 PLAN_RULES: tuple[Rule[PlanSubject], ...] = (

@@ -18,9 +18,9 @@ from mlpstorage.core.problems import Problem
 from mlpstorage.core.rules import Category, Phase, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
+from mlpstorage.engine.counters import COUNTED_FILESYSTEMS
 from mlpstorage.engine.vectors.manifest import VectorManifest
-from mlpstorage.kinds.clients import clients_of, existing_parent
-from mlpstorage.kinds.counters import COUNTED_FILESYSTEMS
+from mlpstorage.kinds.clients import clients_of, same_filesystem
 from mlpstorage.kinds.exclusive import FolderLock
 from mlpstorage.kinds.placement import (
     launcher_for,
@@ -213,8 +213,7 @@ class VectorRun:
     def _same_filesystem(self) -> bool | None:
         if self.backend.server:
             return None
-        index, results = existing_parent(self.collection_dir), existing_parent(self.results_dir)
-        return index.stat().st_dev == results.stat().st_dev
+        return same_filesystem(self.collection_dir, self.results_dir)
 
     def _stops(self, issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
         """The issues that end the run before it starts."""
@@ -318,10 +317,7 @@ class VectorRun:
         except MlpstorageError as error:
             found.append(_problem(error, self._generate()))
         if not found:
-            try:
-                self._lock.acquire()
-            except MlpstorageError as error:
-                found.append(_problem(error))
+            found += self._lock.problems()
         return found
 
     def _generate(self) -> str:

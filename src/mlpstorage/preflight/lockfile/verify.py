@@ -84,7 +84,7 @@ def lockfile_problems(
     try:
         return verify(path, hosts, Leniency(skip=normalised(skip))).problems()
     except MlpstorageError as error:
-        return [Problem(error.what, error.why, error.fix, error.exit_code)]
+        return [Problem.of(error)]
 
 
 def normalised(names: Iterable[str]) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,3 +47,9 @@ class Counters:
             host_busy_ticks=busy,
             host_iowait_ticks=iowait,
         )
+
+
+def utc_now() -> str:
+    """The moment in UTC, to the microsecond, as the records of ranks have it."""
+    seconds, fraction = divmod(time.time_ns(), 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction // 1000:06d}Z"
