@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.kernel_counts import rchar_around
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError
 from mlpstorage.engine.access import ReadSettings, access_of
 from mlpstorage.engine.buffers import aligned_buffer
@@ -66,10 +67,12 @@ def settings_of(**more: object) -> ReadSettings:
     return ReadSettings([aligned_buffer(16384) for _ in range(2)], **more)  # type: ignore[arg-type]
 
 
-def rchar() -> int:
-    """The bytes that this process has asked the kernel for."""
-    text = Path("/proc/self/io").read_text("ascii")
-    return int(text.split("rchar: ")[1].split()[0])
+def counted(manifest: Manifest, folder: Path, settings: ReadSettings) -> tuple[Epoch, int]:
+    """Read one epoch as one rank; what it did, and the bytes that were asked of the kernel."""
+    read_all(manifest, folder, settings, 1)  # importing a library reads its files
+    epochs: list[Epoch] = []
+    read = rchar_around(lambda: epochs.extend(read_all(manifest, folder, settings, 1)))
+    return epochs[0], read
 
 
 @pytest.mark.parametrize("decode", [False, True])
@@ -82,14 +85,10 @@ def test_every_byte_of_a_data_set_is_read_once(
 ) -> None:
     """Over all ranks, the bytes asked of the kernel are those of the files and their indexes."""
     manifest = generated(tmp_path, fmt, samples)
-    if decode:  # importing a library reads its files
-        read_all(manifest, tmp_path, settings_of(decode=decode), 1)
-    before = rchar()
-    epochs = read_all(manifest, tmp_path, settings_of(decode=decode), 1)
-    read = rchar() - before
-    assert sum(epoch.planned() for epoch in epochs) == manifest.total_bytes
+    epoch, read = counted(manifest, tmp_path, settings_of(decode=decode))
+    assert epoch.planned() == manifest.total_bytes
     assert 0 <= read - manifest.total_bytes < 4096
-    assert any(epochs[0].pool.decode_ns) == decode
+    assert any(epoch.pool.decode_ns) == decode
 
 
 @pytest.mark.parametrize("fmt", MANY_SAMPLES)
@@ -121,12 +120,7 @@ def test_of_a_table_the_chunks_of_the_read_columns_are_read(
     manifest = generated(tmp_path, "parquet", 1000, table)
     files = [tmp_path / manifest.spec.relative_path(index) for index in range(5)]
     chunks = sum(chunk_bytes(path, READ) for path in files)
-    settings = settings_of(columns=READ, decode=decode)
-    if decode:  # importing a library reads its files
-        read_all(manifest, tmp_path, settings, 1)
-    before = rchar()
-    (epoch,) = read_all(manifest, tmp_path, settings, 1)
-    read = rchar() - before
+    epoch, read = counted(manifest, tmp_path, settings_of(columns=READ, decode=decode))
     assert sum(epoch.pool.bytes_read) == chunks
     assert 0 <= read - epoch.planned() < 4096
     footers = epoch.planned() - chunks
@@ -137,9 +131,8 @@ def test_of_a_table_the_chunks_of_the_read_columns_are_read(
 def test_direct_reads_of_a_table_are_whole_blocks(tmp_path: Path) -> None:
     """With O_DIRECT the planned bytes are those of the blocks that hold the chunks."""
     manifest = generated(tmp_path, "parquet", 1000, TABLE)
-    before = rchar()
-    (epoch,) = read_all(manifest, tmp_path, settings_of(columns=READ, direct=True), 1)
-    assert abs(rchar() - before - epoch.planned()) < 4096
+    epoch, read = counted(manifest, tmp_path, settings_of(columns=READ, direct=True))
+    assert abs(read - epoch.planned()) < 4096
 
 
 def test_ranks_read_the_row_groups_that_they_share_twice(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from engine.kernel_counts import rchar_around
 from engine.pool_consumer import PATIENCE, consume
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError
 from mlpstorage.engine.buffers import aligned_buffer
@@ -95,21 +96,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it does not happen"
         time.sleep(0.001)
-
-
-def rchar_around(action: Callable[[], None]) -> int:
-    """The bytes that this process reads during an action, as the kernel counts them."""
-
-    def text() -> str:
-        return Path("/proc/self/io").read_text("ascii")
-
-    def counter(text: str) -> int:
-        return int(text.split()[1])
-
-    before = text()
-    action()
-    # The counter is extended by the first text only after that was made.
-    return counter(text()) - counter(before) - len(before)
 
 
 @pytest.fixture

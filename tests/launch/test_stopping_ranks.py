@@ -179,6 +179,25 @@ def test_a_third_interrupt_does_not_wait(start: Start, still_alive: Alive) -> No
     assert still_alive(running.pids) == []  # the kernel kills them when their launcher ends
 
 
+def test_a_third_interrupt_while_the_second_is_told_does_not_wait(job: Job) -> None:
+    """The user may press again before the launcher has begun to end the ranks."""
+    task = job("deaf", 2)
+    code = (
+        "import signal, sys, stoppable_controller as c; show = c.show\n"
+        "def press_at_the_second(event):\n"
+        "    show(event)\n"
+        "    if event.as_dict().get('level') == 2: signal.raise_signal(signal.SIGINT)\n"
+        "c.show = press_at_the_second\n"
+        "c.main(sys.argv[1:])"
+    )
+    words = ["local", str(task.run_dir), task.worker, "2", "", "60", "{}"]
+    running = Running([sys.executable, "-c", code, *words], 2)
+    began = time.monotonic()
+    running.press()
+    assert running.end()["what"] == "left without waiting for the ranks to end"
+    assert time.monotonic() - began < 30
+
+
 def test_an_ignored_hangup_stays_ignored(job: Job, still_alive: Alive) -> None:
     """Under nohup a closed terminal does nothing; Ctrl-C still does."""
     task = job("steps", 2)

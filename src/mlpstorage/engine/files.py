@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError
+from mlpstorage.core.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +64,15 @@ def truncated(path: Path | str, length: int, expected: int) -> BenchmarkError:
         why="the data set's manifest promises the full length",
         fix="run datagen again with the same arguments: it replaces the file",
     )
+
+
+def free_space(path: Path) -> str:
+    """How much room the filesystem of an existing path has for this user, for messages."""
+    try:
+        stat = os.statvfs(path)
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return format_bytes(stat.f_bavail * stat.f_frsize)
 
 
 def may_drop_system_cache() -> bool:

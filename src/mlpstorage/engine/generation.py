@@ -34,6 +34,7 @@ from mlpstorage.engine.dataset import (
     sync_folder,
     write_whole,
 )
+from mlpstorage.engine.files import free_space
 from mlpstorage.engine.formats import COMPANION_SUFFIXES
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _explained(error: OSError, folder: Path, path: Path | None) -> MlpstorageErr
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BenchmarkError(
             what,
-            why=f"the file system or the quota of {folder} is full ({_free(folder)} free)",
+            why=f"the file system or the quota of {folder} is full ({free_space(folder)} free)",
             fix="free space there, then give the same command again: it resumes",
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -202,14 +203,6 @@ def _explained(error: OSError, folder: Path, path: Path | None) -> MlpstorageErr
         why=f"the storage of {folder} failed",
         fix="see the kernel's log (dmesg) of this host, then give the same command again",
     )
-
-
-def _free(folder: Path) -> str:
-    try:
-        stat = os.statvfs(folder)
-    except OSError as error:
-        return os.strerror(error.errno or 0)
-    return format_bytes(stat.f_bavail * stat.f_frsize)
 
 
 def _held(spec: DatasetSpec, folder: Path, producer: str = NATIVE) -> Manifest | None:

@@ -58,7 +58,8 @@ class LocalLauncher:
             except KeyboardInterrupt as error:  # raised by on_event
                 raise InterruptedRunError("the run was interrupted") from error
             finally:
-                run.end(self._grace_seconds)
+                if not interrupts.abandoned:
+                    run.end(self._grace_seconds)
 
 
 @dataclass

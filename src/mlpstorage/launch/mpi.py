@@ -184,7 +184,8 @@ class MpiLauncher:
             except KeyboardInterrupt as error:  # raised by on_event
                 raise InterruptedRunError("the run was interrupted") from error
             finally:
-                run.end(self._grace_seconds)
+                if not interrupts.abandoned:
+                    run.end(self._grace_seconds)
         return run.results()
 
     def _environ(self, mark: str) -> dict[str, str]:

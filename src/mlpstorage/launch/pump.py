@@ -74,6 +74,11 @@ class Interrupts:
         os.close(self.wake_fd)
         os.close(self._sink)
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether level 3 was reached: nothing may be waited for any more."""
+        return self._level > _NOW
+
     def check(self) -> None:
         """Act on a signal that has come.
 
@@ -99,7 +104,7 @@ class Interrupts:
     def _note(self, number: int, _: FrameType | None) -> None:
         self.seen = signal.Signals(number).name
         self._level += 1
-        if self._level > _NOW:
+        if self.abandoned:
             raise self._abandon()
         with contextlib.suppress(BlockingIOError):
             os.write(self._sink, b"!")

@@ -12,7 +12,7 @@ from mlpstorage.core.errors import (
     ConfigurationError,
     NotFoundError,
 )
-from mlpstorage.core.units import format_bytes
+from mlpstorage.engine.files import free_space
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +27,10 @@ def write_failure(error: OSError, path: Path, *, direct: bool) -> MlpstorageErro
     """The error for a checkpoint file or folder that could not be written."""
     what = f"cannot write {path}: {os.strerror(error.errno or 0)}"
     if error.errno in _FULL:
+        folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 (never raises)
         return BenchmarkError(
             what,
-            why=f"the file system or the quota there is full ({_free(path)} free)",
+            why=f"the file system or the quota there is full ({free_space(folder)} free)",
             fix="free space there, write fewer checkpoints (--num-checkpoints-write), or choose "
             "another --checkpoint-folder",
         )
@@ -80,11 +81,3 @@ def _refuses_direct(path: Path) -> ConfigurationError:
         why="checkpoint.odirect=true asks for I/O that bypasses the page cache",
         fix="leave checkpoint.odirect out, or choose a --checkpoint-folder with direct I/O",
     )
-
-
-def _free(path: Path) -> str:
-    try:
-        stat = os.statvfs(path if os.path.isdir(path) else path.parent)  # noqa: PTH112 (never raises)
-    except OSError as error:
-        return os.strerror(error.errno or 0)
-    return format_bytes(stat.f_bavail * stat.f_frsize)

@@ -23,9 +23,8 @@ from mlpstorage.core.errors import (
     ConfigurationError,
     NotFoundError,
 )
-from mlpstorage.core.units import format_bytes
 from mlpstorage.engine.buffers import aligned_buffer
-from mlpstorage.engine.files import DIRECT_ALIGNMENT, prove_direct
+from mlpstorage.engine.files import DIRECT_ALIGNMENT, free_space, prove_direct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,7 +214,7 @@ def explained(error: OSError, root: Path, path: Path | str | None = None) -> Mlp
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BenchmarkError(
             what,
-            why=f"the file system or the quota of {root} is full ({_free(root)} free)",
+            why=f"the file system or the quota of {root} is full ({free_space(root)} free)",
             fix="free space there, or use fewer blocks",
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -233,11 +232,3 @@ def explained(error: OSError, root: Path, path: Path | str | None = None) -> Mlp
         why=f"the storage of {root} failed",
         fix="see the kernel's log (dmesg) of this host",
     )
-
-
-def _free(root: Path) -> str:
-    try:
-        stat = os.statvfs(root)
-    except OSError as error:
-        return os.strerror(error.errno or 0)
-    return format_bytes(stat.f_bavail * stat.f_frsize)
