@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlpstorage.engine.links import links_now
+
+if TYPE_CHECKING:
+    from mlpstorage.engine.links import Link
 
 # Filesystems whose reads the kernel counts in read_bytes of /proc/<pid>/io.
 COUNTED_FILESYSTEMS = frozenset(
@@ -15,7 +21,10 @@ COUNTED_FILESYSTEMS = frozenset(
 
 @dataclass(frozen=True)
 class Counters:
-    """What the kernel has counted so far; bytes and seconds of this process, ticks of the host."""
+    """What the kernel has counted so far: bytes and seconds are this process's.
+
+    Ticks and links are the host's.
+    """
 
     rchar: int
     read_bytes: int
@@ -25,6 +34,7 @@ class Counters:
     system_seconds: float
     host_busy_ticks: int
     host_iowait_ticks: int
+    links: dict[str, Link] = field(default_factory=dict)
 
     @classmethod
     def now(cls) -> Counters:
@@ -46,6 +56,7 @@ class Counters:
             system_seconds=usage.ru_stime,
             host_busy_ticks=busy,
             host_iowait_ticks=iowait,
+            links=links_now(),
         )
 
 

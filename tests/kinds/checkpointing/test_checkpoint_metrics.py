@@ -7,7 +7,8 @@ import pytest
 
 from mlpstorage.core.errors import BenchmarkError
 from mlpstorage.core.events import RankResult
-from mlpstorage.kinds.checkpointing.bottleneck import Bottleneck, Evidence, bottleneck_of
+from mlpstorage.kinds.bottleneck import Bottleneck
+from mlpstorage.kinds.checkpointing.bottleneck import Evidence, bottleneck_of
 from mlpstorage.kinds.checkpointing.metrics import figures_of, phase_summary, reference_metric
 from mlpstorage.kinds.checkpointing.record import CheckpointRecord, RankRecord
 from mlpstorage.kinds.checkpointing.result import Measured
@@ -105,6 +106,7 @@ def test_reads_of_the_own_hosts_files_are_told() -> None:
         (Evidence(0.99, 0.95, 0.1, 2.0), Bottleneck.CLIENT_CPU),
         (Evidence(0.30, 0.5, 0.9, 2.0), Bottleneck.CLIENT_CPU),
         (Evidence(0.30, 0.5, 0.1, 0.1), Bottleneck.MIXED),
+        (Evidence(0.99, 0.2, 0.1, 0.03, 0.93), Bottleneck.NETWORK),
     ],
 )
 def test_bottleneck(evidence: Evidence, verdict: Bottleneck) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from mlpstorage.kinds.training.bottleneck import Bottleneck, Evidence, bottleneck_of, explain
+from mlpstorage.kinds.bottleneck import Bottleneck
+from mlpstorage.kinds.training.bottleneck import Evidence, bottleneck_of, explain
 
 SLOW_STORAGE = Evidence(
     au_percent=60.0,
@@ -28,6 +29,10 @@ SLOW_STORAGE = Evidence(
         ({"user_cores": 0.93}, Bottleneck.CLIENT_CPU),
         ({"reader_share": 0.2}, Bottleneck.MIXED),
         ({"host_cpu_share": 0.8}, Bottleneck.MIXED),
+        ({"network_share": 0.5}, Bottleneck.STORAGE),
+        ({"network_share": 0.96}, Bottleneck.NETWORK),
+        ({"network_share": 0.96, "host_cpu_share": 0.97}, Bottleneck.NETWORK),
+        ({"network_share": 0.96, "au_percent": 98.0}, Bottleneck.COMPUTE),
     ],
 )
 def test_verdict_follows_the_exhausted_resource(
@@ -41,3 +46,5 @@ def test_the_numbers_are_told() -> None:
     """The explanation holds the numbers, and says when the cache's share is unknown."""
     assert "0.0 % of the bytes from the page cache" in explain(SLOW_STORAGE)
     assert "unknown" in explain(replace(SLOW_STORAGE, cached_share=None))
+    assert "network" not in explain(SLOW_STORAGE)
+    assert "link 96 % of its speed" in explain(replace(SLOW_STORAGE, network_share=0.96))

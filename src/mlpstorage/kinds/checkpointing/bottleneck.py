@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-BUSY_CPU_SHARE = 0.9
-IDLE_ENOUGH_SHARE = 0.7
-BUSY_IO_SHARE = 0.5
-GIL_CORES = 0.85
+from mlpstorage.kinds.bottleneck import exhausted, network_text
 
-
-class Bottleneck(enum.Enum):
-    """Who sets the score."""
-
-    STORAGE = "storage-bound"
-    CLIENT_CPU = "client-CPU-bound"
-    MIXED = "mixed"
+if TYPE_CHECKING:
+    from mlpstorage.kinds.bottleneck import Bottleneck
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The numbers a verdict rests on; shares are 0 to 1.
+    """The numbers a verdict rests on; shares are 0 to 1, for the others see `exhausted`.
 
-    `io_share` is the part of the ranks' time in which a call was at the storage;
-    `host_cpu_share` is the busiest host's CPU time over its usable CPUs; `user_cores` is the
-    busiest rank's time in user mode in cores, which one interpreter cannot raise above 1.
+    `io_share` is the part of the ranks' time in which a call was at the storage.
     """
 
     io_share: float
     host_cpu_share: float
     user_cores: float
     cpu_seconds_per_gb: float
+    network_share: float | None = None
 
 
 def bottleneck_of(evidence: Evidence) -> Bottleneck:
@@ -40,11 +31,12 @@ def bottleneck_of(evidence: Evidence) -> Bottleneck:
     >>> bottleneck_of(Evidence(0.99, 0.20, 0.1, 0.03)).value
     'storage-bound'
     """
-    if evidence.host_cpu_share >= BUSY_CPU_SHARE or evidence.user_cores >= GIL_CORES:
-        return Bottleneck.CLIENT_CPU
-    if evidence.io_share >= BUSY_IO_SHARE and evidence.host_cpu_share < IDLE_ENOUGH_SHARE:
-        return Bottleneck.STORAGE
-    return Bottleneck.MIXED
+    return exhausted(
+        io_share=evidence.io_share,
+        host_cpu_share=evidence.host_cpu_share,
+        user_cores=evidence.user_cores,
+        network_share=evidence.network_share,
+    )
 
 
 def explain(evidence: Evidence) -> str:
@@ -52,5 +44,5 @@ def explain(evidence: Evidence) -> str:
     return (
         f"ranks were in I/O {100 * evidence.io_share:.0f} % of the time, client CPU "
         f"{100 * evidence.host_cpu_share:.0f} % busy, {evidence.cpu_seconds_per_gb:.3f} "
-        "CPU-seconds per GB"
+        f"CPU-seconds per GB{network_text(evidence.network_share)}"
     )

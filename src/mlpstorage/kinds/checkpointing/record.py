@@ -12,7 +12,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, kw_only=True):
     and closed. `io_seconds` is what the threads spent in write or read calls, of which `depth` ran
     at a time. `own_seconds` is what stamping or verifying took beside that, in all threads.
     `wrote_on` is the host that wrote what was read, empty where this run itself did; counters are
-    the kernel's of this process.
+    the kernel's of this process, `network_share` the busiest link's of its host.
     """
 
     phase: str
@@ -47,6 +47,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, kw_only=True):
     first_file: str
     first_offset: int
     first_what: str
+    network_share: float | None = None
 
 
 class RankRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from mlpstorage.core.rules import Phase, judge
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.units import GIB, format_bytes, format_seconds
 from mlpstorage.engine.counters import COUNTED_FILESYSTEMS
+from mlpstorage.kinds.bottleneck import busiest_link
 from mlpstorage.kinds.checkpointing.bottleneck import Evidence, bottleneck_of, explain
 from mlpstorage.kinds.checkpointing.metrics import (
     GB,
@@ -167,6 +168,7 @@ def _evidence(records: Sequence[CheckpointRecord]) -> Evidence:
         host_cpu_share=max(r.host_busy_seconds / (r.span_seconds * r.host_cpus) for r in records),
         user_cores=max(record.user_seconds / record.span_seconds for record in records),
         cpu_seconds_per_gb=cpu / (sum(record.bytes for record in records) / GB),
+        network_share=busiest_link([record.network_share for record in records]),
     )
 
 

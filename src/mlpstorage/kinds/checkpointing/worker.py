@@ -20,6 +20,7 @@ from mlpstorage.engine.checkpoint.stamps import file_ident
 from mlpstorage.engine.checkpoint.writing import write_shards
 from mlpstorage.engine.counters import Counters, utc_now
 from mlpstorage.engine.files import drop_files, drop_method, drop_system_cache
+from mlpstorage.engine.links import busiest_share
 from mlpstorage.engine.payload import Payload
 from mlpstorage.kinds.checkpointing.folder import (
     FolderRecord,
@@ -340,6 +341,7 @@ class _Span:
             host_cpus=self._cpus,
             peak_bytes=_peak_bytes(),
             drop_method=self._method,
+            network_share=busiest_share(before.links, after.links, span),
             **more,
         )
 

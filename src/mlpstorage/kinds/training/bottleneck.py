@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
+from mlpstorage.kinds.bottleneck import Bottleneck, exhausted, network_text
+
 CEILING_AU_PERCENT = 95.0
-BUSY_CPU_SHARE = 0.9
-IDLE_ENOUGH_SHARE = 0.7
-BUSY_READER_SHARE = 0.5
-GIL_CORES = 0.85
-
-
-class Bottleneck(enum.Enum):
-    """Who sets the score."""
-
-    STORAGE = "storage-bound"
-    CLIENT_CPU = "client-CPU-bound"
-    COMPUTE = "compute-bound"
-    MIXED = "mixed"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The numbers a verdict rests on; shares are 0 to 1.
+    """The numbers a verdict rests on; shares are 0 to 1, for the others see `exhausted`.
 
-    `host_cpu_share` is the busiest host's CPU time over its usable CPUs; `user_cores` is the
-    busiest rank's time in user mode in cores, which one interpreter cannot raise above 1;
     `reader_share` is the part of their time that readers spent in open, read and close, None where
     it cannot be known.
     """
@@ -38,6 +24,7 @@ class Evidence:
     rank_cores: float
     user_cores: float
     cached_share: float | None
+    network_share: float | None = None
 
 
 def bottleneck_of(evidence: Evidence) -> Bottleneck:
@@ -48,12 +35,12 @@ def bottleneck_of(evidence: Evidence) -> Bottleneck:
     """
     if evidence.au_percent >= CEILING_AU_PERCENT:
         return Bottleneck.COMPUTE
-    if evidence.host_cpu_share >= BUSY_CPU_SHARE or evidence.user_cores >= GIL_CORES:
-        return Bottleneck.CLIENT_CPU
-    busy = evidence.reader_share is not None and evidence.reader_share >= BUSY_READER_SHARE
-    if busy and evidence.host_cpu_share < IDLE_ENOUGH_SHARE:
-        return Bottleneck.STORAGE
-    return Bottleneck.MIXED
+    return exhausted(
+        io_share=evidence.reader_share,
+        host_cpu_share=evidence.host_cpu_share,
+        user_cores=evidence.user_cores,
+        network_share=evidence.network_share,
+    )
 
 
 def explain(evidence: Evidence) -> str:
@@ -63,6 +50,7 @@ def explain(evidence: Evidence) -> str:
     numbers = (
         f"AU {evidence.au_percent:.1f} %, accelerators waited {100 * evidence.wait_share:.0f} % of "
         f"the time, {reading}client CPU {100 * evidence.host_cpu_share:.0f} % busy"
+        f"{network_text(evidence.network_share)}"
     )
     cached = evidence.cached_share
     if cached is None:

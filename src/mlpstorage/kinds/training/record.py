@@ -13,7 +13,8 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
     `engine.histogram`). `decode_seconds` sums over the readers, and is no part of their busy time.
 
     DLIO's readers are processes of their own, of which nobody knows when they were busy, and whose
-    visits are not counted: `processes` is how many a rank has, itself included.
+    visits are not counted: `processes` is how many a rank has, itself included. `network_share` is
+    the busiest link's of the rank's host (see `engine.links`).
     """
 
     start: str
@@ -38,3 +39,4 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
     drop_method: str
     drop_seconds: float
     processes: int = 1
+    network_share: float | None = None

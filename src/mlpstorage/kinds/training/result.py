@@ -16,6 +16,7 @@ from mlpstorage.core.stats import mean, stdev
 from mlpstorage.core.units import MIB, format_bytes, format_seconds
 from mlpstorage.engine.counters import COUNTED_FILESYSTEMS
 from mlpstorage.engine.histogram import merge, percentile
+from mlpstorage.kinds.bottleneck import busiest_link
 from mlpstorage.kinds.training.bottleneck import Evidence, bottleneck_of, explain
 from mlpstorage.kinds.training.metrics import EpochTimings, Window, aggregate
 from mlpstorage.kinds.training.record import EpochRecord
@@ -142,6 +143,7 @@ def _evidence(measured: Measured, metrics: TrainingMetrics, filesystem: str) -> 
         rank_cores=max((r.user_seconds + r.system_seconds) / r.block_seconds for r in records),
         user_cores=max(r.user_seconds / (r.block_seconds * r.processes) for r in records),
         cached_share=cached if filesystem in COUNTED_FILESYSTEMS else None,
+        network_share=busiest_link([r.network_share for r in records]),
     )
 
 

@@ -23,6 +23,7 @@ from mlpstorage.engine.dataset import Manifest
 from mlpstorage.engine.epoch import file_order, plan_epoch
 from mlpstorage.engine.files import DIRECT_ALIGNMENT, prove_direct
 from mlpstorage.engine.histogram import histogram
+from mlpstorage.engine.links import busiest_share
 from mlpstorage.kinds.training.cold import drop_data
 from mlpstorage.kinds.training.record import EpochRecord
 from mlpstorage.watch.inventory import usable_cpus
@@ -178,6 +179,7 @@ def _epoch(rank: _Rank, epoch: int, emit: Callable[[Event], None]) -> tuple[Epoc
         visit_us={str(bucket): count for bucket, count in histogram(visits).items()},
         drop_method=method,
         drop_seconds=drop_seconds,
+        network_share=busiest_share(before.links, after.links, block_seconds),
     )
     return record, plan.steps
 
