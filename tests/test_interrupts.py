@@ -106,11 +106,14 @@ def test_ten_random_moments(program: Program) -> None:
     moments = random.Random(seed)  # noqa: S311 - not a secret
     waits = [moments.uniform(0.5, 6.0) for _ in range(10)]
 
+    results = [f"results-{number}" for number in range(10)]
+    words = [run_words(program, name) for name in results]
+
     def one(number: int) -> Stopped:
-        results = f"results-{number}"
-        words = run_words(program, results)
         sends = signal.SIGTERM if number % 3 == 2 else signal.SIGINT
-        return interrupt(program, words, results, lambda _: time.sleep(waits[number]), sends)
+        return interrupt(
+            program, words[number], results[number], lambda _: time.sleep(waits[number]), sends
+        )
 
     with ThreadPoolExecutor(5) as pool:
         stopped = list(pool.map(one, range(10)))
@@ -162,6 +165,41 @@ def test_loops_end_with_the_first_that_is_interrupted(program: Program) -> None:
     assert done.code == 130, done.err
     assert len([r for r in done.records if r["command"] == "run" and r["model"]]) <= 2
     assert {r["status"] for r in done.records} == {"interrupted"}
+
+
+def test_an_interrupt_that_comes_too_late_for_a_run_still_ends_the_set(program: Program) -> None:
+    """In the last step there is nothing left to stop: the run is whole, but no other is made."""
+    assert program.datagen(FILES).code == 0
+    words = [
+        *run_words(program, "r"), "train.epochs=1", "train.computation_time=3",
+        f"reader.batch_size={FILES // _RANKS}", "--loops", "2", "--no-warm-up",
+    ]  # fmt: skip
+    done = interrupt(program, words, "r", until_working(program.home / "r"))
+    assert done.code == 130, done.err
+    (record,) = done.records
+    assert record["status"] == "complete"
+    (told,) = (program.home / "r").rglob("*_set.json")
+    assert json.loads(told.read_bytes())["status"] == "interrupted"
+    assert "mlpstorage resume" in done.out
+
+
+def test_an_interrupt_in_the_first_epoch_leaves_no_figures(program: Program) -> None:
+    """Nothing is measured yet: no figure is shown, nothing but the interrupt is held against it."""
+    assert program.datagen(FILES).code == 0
+    words = [*run_words(program, "r"), "train.computation_time=1"]
+    done = interrupt(program, words, "r", until_working(program.home / "r"))
+    assert done.code == 130, done.err
+    (record,) = done.records
+    summary = json.loads((Path(record["result_dir"]) / "summary.json").read_bytes())
+    assert (summary["epochs_complete"], "metric" in summary) == (0, False)
+    results = [issue["rule"] for issue in record["verification"]["issues"]]
+    assert "run.incomplete" in results
+    assert not {"3.3.2", "T.2"}.intersection(results)
+    assert "none: no epoch was complete, only epoch 1/200, step " in done.out
+    assert "nan" not in done.out
+    for command in ("history list", "reports reportgen"):
+        seen = program(*command.split(), "--results-dir", "r")
+        assert (seen.code, "Traceback" in seen.err) == (0, False), seen.err
 
 
 def test_an_interrupted_generation_goes_on(program: Program) -> None:

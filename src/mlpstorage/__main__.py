@@ -10,10 +10,19 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line of this process."""
     code = run(sys.argv[1:])
+    _end_undisturbed()
     # Python ends itself by SIGINT, whatever its exit code, if an interrupt has once come out of the
     # exec of a text, as in the making of a dataclass; the next one that ends well clears that.
     exec("")  # noqa: S102 (nothing is executed)
     sys.exit(code)
+
+
+def _end_undisturbed() -> None:
+    """Let no signal change the exit code while the interpreter clears up."""
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def run(argv: list[str]) -> int:

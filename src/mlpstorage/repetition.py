@@ -95,10 +95,12 @@ def execute_set(
     if first.what_if:
         return carry_out(Step(first, invocation, Turn(), _told(repetition)))
     with _kept(repetition, first, invocation, resumed) as keeper:
-        for count, place in enumerate(keeper.missing()):
-            step = keeper.step(place, pause=repetition.pause_seconds if count else 0.0)
+        missing = keeper.missing()
+        for count, place in enumerate(missing, start=1):
+            step = keeper.step(place, pause=repetition.pause_seconds if count > 1 else 0.0)
             done = carry_out(step)
-            if done.exit_code == InterruptedRunError.exit_code:
+            unfinished = done.exit_code == InterruptedRunError.exit_code
+            if unfinished or (done.is_last and count < len(missing)):
                 return keeper.interrupted(done)
         return keeper.conclude(tolerant=first.tolerates_invalid)
 
@@ -337,14 +339,11 @@ class _Keeper:
         if self._new:  # it was ended before the first run had a record
             shutil.rmtree(self.directory.path, ignore_errors=True)
             return done
-        unfinished = self._unfinished()
+        code, unfinished = InterruptedRunError.exit_code, self._unfinished()
         self._save(
-            status=Status.INTERRUPTED,
-            exit_code=done.exit_code,
-            verification=unfinished,
-            **self._times(),
+            status=Status.INTERRUPTED, exit_code=code, verification=unfinished, **self._times()
         )
-        return self._execution(self._view(), done.exit_code, unfinished)
+        return self._execution(self._view(), code, unfinished)
 
     def conclude(self, *, tolerant: bool) -> Execution:
         """Judge the runs together, and write what came of the set before saying that it is whole.

@@ -17,7 +17,7 @@ from mlpstorage.core.errors import (
     InterruptedRunError,
     MlpstorageError,
 )
-from mlpstorage.core.events import Note, RunEnded, RunStarted, Stage
+from mlpstorage.core.events import Interruption, Note, RunEnded, RunStarted, Stage
 from mlpstorage.core.problems import ProblemsError
 from mlpstorage.core.rules import Category, verdict_of
 from mlpstorage.core.run import Status, Turn
@@ -53,11 +53,16 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Execution:
-    """What the user gets: the exit code, sections to show, and the same as a document."""
+    """What the user gets: the exit code, sections to show, and the same as a document.
+
+    `is_last` says that no other run is wanted: the user has interrupted this one, even if it was
+    complete by then.
+    """
 
     exit_code: int
     sections: tuple[Section, ...]
     document: dict[str, Any]
+    is_last: bool = False
 
 
 def execute(
@@ -81,8 +86,8 @@ def execute(
         named = first.plan.identity
         show(Note(f"first: {named.kind} {named.command} of {named.model}"))
         done = execute(first, replace(invocation, part=None), show)
-        if done.exit_code == InterruptedRunError.exit_code:
-            return done
+        if done.is_last:
+            return replace(done, exit_code=InterruptedRunError.exit_code)
     _stage(show, 0)
     warnings = _preflight(measurement)
     warnings += [_issue_text(issue) for issue in plan.issues]
@@ -93,10 +98,10 @@ def execute(
         show(Note(warning, "warning"))
     with _told(show), recorded(measurement, plan, invocation, hosts, warnings) as record:
         show(_started(plan, record, turn))
-        outcome, stopped = _measure(measurement, record, launcher, show, turn)
+        outcome, stopped, is_last = _measure(measurement, record, launcher, show, turn)
         verdict = _verdict(plan, outcome)
         code = InterruptedRunError.exit_code if stopped else _exit_code(verdict, measurement)
-        execution = _execution(plan, outcome, verdict, code, record)
+        execution = replace(_execution(plan, outcome, verdict, code, record), is_last=is_last)
         ending = Ending(
             record.metadata,
             record.directory.path,
@@ -169,16 +174,18 @@ def _measure(
     launcher: Launcher,
     show: Callable[[Event], None],
     turn: Turn,
-) -> tuple[Outcome, bool]:
+) -> tuple[Outcome, bool, bool]:
     """Launch the ranks, watch their hosts meanwhile, and see what came of it.
 
-    Also tells whether the user has stopped it before its end.
+    Also tells whether the user has stopped it before its end, and whether the user wanted to: a
+    wish may come too late for the ranks.
 
     Raises:
         MlpstorageError: a rank failed, or did not deliver.
     """
     _stage(show, 2)
     job = measurement.job(record.directory.path)
+    wishes: list[Interruption] = []
     with (
         Journal(record.directory.events, now) as journal,
         record.directory.stderr_log.open("w", encoding="utf-8") as log,
@@ -186,6 +193,8 @@ def _measure(
     ):
 
         def on_event(event: Event) -> None:
+            if isinstance(event, Interruption):
+                wishes.append(event)
             journal.append(event)
             lines.show(event)
             show(event)
@@ -199,8 +208,8 @@ def _measure(
         record.ended(on_event)
         _stage(on_event, 5)
         if isinstance(measurement, Stoppable) and any(result.stopped for result in results):
-            return measurement.stopped(results), True
-        return measurement.outcome(results), False
+            return measurement.stopped(results), True, True
+        return measurement.outcome(results), False, bool(wishes)
 
 
 def _stage(show: Callable[[Event], None], number: int, name: str = "") -> None:

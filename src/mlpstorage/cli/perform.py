@@ -60,9 +60,10 @@ def perform(
     worst = EXIT_OK
     for number, measurement in enumerate(found, start=1):
         step = Step(measurement, invocation, Turn(number, len(found)))
-        worst = max(worst, _carry_out(values, step).exit_code)
-        if worst == InterruptedRunError.exit_code:
-            break
+        done = _carry_out(values, step)
+        worst = max(worst, done.exit_code)
+        if done.is_last and number < len(found):
+            return InterruptedRunError.exit_code
     return worst
 
 

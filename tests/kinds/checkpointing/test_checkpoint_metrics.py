@@ -7,8 +7,7 @@ import pytest
 
 from mlpstorage.core.errors import BenchmarkError
 from mlpstorage.core.events import RankResult
-from mlpstorage.kinds.bottleneck import Bottleneck
-from mlpstorage.kinds.checkpointing.bottleneck import Evidence, bottleneck_of
+from mlpstorage.kinds.bottleneck import Bottleneck, ClientLoad, exhausted
 from mlpstorage.kinds.checkpointing.metrics import figures_of, phase_summary, reference_metric
 from mlpstorage.kinds.checkpointing.record import CheckpointRecord, RankRecord
 from mlpstorage.kinds.checkpointing.result import Measured
@@ -100,15 +99,22 @@ def test_reads_of_the_own_hosts_files_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("evidence", "verdict"),
+    ("shares", "verdict"),
     [
-        (Evidence(0.99, 0.2, 0.1, 0.03), Bottleneck.STORAGE),
-        (Evidence(0.99, 0.95, 0.1, 2.0), Bottleneck.CLIENT_CPU),
-        (Evidence(0.30, 0.5, 0.9, 2.0), Bottleneck.CLIENT_CPU),
-        (Evidence(0.30, 0.5, 0.1, 0.1), Bottleneck.MIXED),
-        (Evidence(0.99, 0.2, 0.1, 0.03, 0.93), Bottleneck.NETWORK),
+        ((0.99, 0.2, 0.2, 0.1, None), Bottleneck.STORAGE),
+        ((0.99, 0.95, 0.9, 0.1, None), Bottleneck.CLIENT_CPU),
+        ((0.99, 0.95, 0.1, 0.1, None), Bottleneck.MIXED),
+        ((0.30, 0.5, 0.5, 0.9, None), Bottleneck.CLIENT_CPU),
+        ((0.30, 0.5, 0.5, 0.1, None), Bottleneck.MIXED),
+        ((0.99, 0.2, 0.2, 0.1, 0.93), Bottleneck.NETWORK),
     ],
 )
-def test_bottleneck(evidence: Evidence, verdict: Bottleneck) -> None:
-    """Busy processors come first, then storage, and else nobody is blamed."""
-    assert bottleneck_of(evidence) is verdict
+def test_bottleneck(
+    shares: tuple[float, float, float, float, float | None], verdict: Bottleneck
+) -> None:
+    """A full link comes first, then processors that this run keeps busy, then storage."""
+    io, host, own, user, network = shares
+    load = ClientLoad(
+        host_cpu_share=host, own_cpu_share=own, user_cores=user, network_share=network
+    )
+    assert exhausted(load, io) is verdict

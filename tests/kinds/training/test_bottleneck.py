@@ -14,6 +14,7 @@ SLOW_STORAGE = Evidence(
     wait_share=0.4,
     reader_share=0.95,
     host_cpu_share=0.2,
+    own_cpu_share=0.15,
     rank_cores=0.3,
     user_cores=0.1,
     cached_share=0.0,
@@ -25,13 +26,14 @@ SLOW_STORAGE = Evidence(
     [
         ({}, Bottleneck.STORAGE),
         ({"au_percent": 98.0, "reader_share": 0.1}, Bottleneck.COMPUTE),
-        ({"host_cpu_share": 0.97}, Bottleneck.CLIENT_CPU),
+        ({"host_cpu_share": 0.97, "own_cpu_share": 0.9}, Bottleneck.CLIENT_CPU),
+        ({"host_cpu_share": 0.97}, Bottleneck.MIXED),
         ({"user_cores": 0.93}, Bottleneck.CLIENT_CPU),
         ({"reader_share": 0.2}, Bottleneck.MIXED),
         ({"host_cpu_share": 0.8}, Bottleneck.MIXED),
         ({"network_share": 0.5}, Bottleneck.STORAGE),
         ({"network_share": 0.96}, Bottleneck.NETWORK),
-        ({"network_share": 0.96, "host_cpu_share": 0.97}, Bottleneck.NETWORK),
+        ({"network_share": 0.96, "host_cpu_share": 0.97, "own_cpu_share": 0.9}, Bottleneck.NETWORK),
         ({"network_share": 0.96, "au_percent": 98.0}, Bottleneck.COMPUTE),
     ],
 )
@@ -47,4 +49,7 @@ def test_the_numbers_are_told() -> None:
     assert "0.0 % of the bytes from the page cache" in explain(SLOW_STORAGE)
     assert "unknown" in explain(replace(SLOW_STORAGE, cached_share=None))
     assert "network" not in explain(SLOW_STORAGE)
+    assert "client CPU 20 % busy (15 % by this run)" in explain(SLOW_STORAGE)
+    disturbed = explain(replace(SLOW_STORAGE, host_cpu_share=1.01))
+    assert "client CPU 100 % busy (15 % by this run: something else runs there)" in disturbed
     assert "link 96 % of its speed" in explain(replace(SLOW_STORAGE, network_share=0.96))

@@ -14,8 +14,8 @@ from mlpstorage.core.rules import Phase, judge
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.units import GIB, format_bytes, format_seconds
 from mlpstorage.engine.counters import COUNTED_FILESYSTEMS
-from mlpstorage.kinds.bottleneck import busiest_link
-from mlpstorage.kinds.checkpointing.bottleneck import Evidence, bottleneck_of, explain
+from mlpstorage.kinds.bottleneck import busiest_host, busiest_link, exhausted
+from mlpstorage.kinds.checkpointing.bottleneck import Evidence, explain
 from mlpstorage.kinds.checkpointing.metrics import (
     GB,
     figures_of,
@@ -153,7 +153,8 @@ def _cached_share(loads: Sequence[CheckpointRecord]) -> float | None:
     return 1 - min(sum(record.device_bytes for record in loads) / delivered, 1)
 
 
-def _evidence(records: Sequence[CheckpointRecord]) -> Evidence:
+def _evidence(measured: Measured, phase: str) -> Evidence:
+    records = measured.of_phase(phase)
     seconds = math.fsum(record.seconds for record in records)
     at_storage = math.fsum(
         min(
@@ -163,9 +164,16 @@ def _evidence(records: Sequence[CheckpointRecord]) -> Evidence:
         for record in records
     )
     cpu = math.fsum(record.user_seconds + record.system_seconds for record in records)
+    busy, own = [], []
+    for host, rank in zip(measured.hosts, measured.ranks, strict=True):
+        spans = [record for record in rank.checkpoints if record.phase == phase]
+        most = math.fsum(record.span_seconds * record.host_cpus for record in spans)
+        busy.append(math.fsum(record.host_busy_seconds for record in spans) / most)
+        own.append((host, math.fsum(r.user_seconds + r.system_seconds for r in spans) / most))
     return Evidence(
         io_share=at_storage / seconds,
-        host_cpu_share=max(r.host_busy_seconds / (r.span_seconds * r.host_cpus) for r in records),
+        host_cpu_share=max(busy),
+        own_cpu_share=busiest_host(own),
         user_cores=max(record.user_seconds / record.span_seconds for record in records),
         cpu_seconds_per_gb=cpu / (sum(record.bytes for record in records) / GB),
         network_share=busiest_link([record.network_share for record in records]),
@@ -216,7 +224,7 @@ def _summary(
             "first_mismatch": measured.first_mismatch,
         },
         "bottleneck": {
-            phase: _bottleneck(records) for phase in PHASES if (records := measured.of_phase(phase))
+            phase: _bottleneck(measured, phase) for phase in PHASES if measured.of_phase(phase)
         },
     }
 
@@ -230,10 +238,10 @@ def _reads(measured: Measured) -> list[tuple[int, CheckpointRecord]]:
     ]
 
 
-def _bottleneck(records: Sequence[CheckpointRecord]) -> dict[str, Any]:
-    evidence = _evidence(records)
+def _bottleneck(measured: Measured, phase: str) -> dict[str, Any]:
+    evidence = _evidence(measured, phase)
     return {
-        "verdict": bottleneck_of(evidence).value,
+        "verdict": exhausted(evidence, evidence.io_share).value,
         "explanation": explain(evidence),
         **{name: getattr(evidence, name) for name in Evidence.__dataclass_fields__},
     }

@@ -10,13 +10,13 @@ import msgspec
 
 from mlpstorage.core.errors import BenchmarkError
 from mlpstorage.core.plan import Outcome
-from mlpstorage.core.rules import Phase, judge
+from mlpstorage.core.rules import Phase, incomplete, judge
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.stats import mean, stdev
 from mlpstorage.core.units import MIB, format_bytes, format_seconds
 from mlpstorage.engine.counters import COUNTED_FILESYSTEMS
 from mlpstorage.engine.histogram import merge, percentile
-from mlpstorage.kinds.bottleneck import busiest_link
+from mlpstorage.kinds.bottleneck import busiest_host, busiest_link
 from mlpstorage.kinds.training.bottleneck import Evidence, bottleneck_of, explain
 from mlpstorage.kinds.training.metrics import EpochTimings, Window, aggregate
 from mlpstorage.kinds.training.record import EpochRecord
@@ -119,6 +119,22 @@ def outcome_of(
     )
 
 
+def nothing_complete(workload: Workload, reached: str) -> Outcome:
+    """The outcome of a run that was ended in its first epoch: no figures instead of wrong ones."""
+    expected = f"{workload.train.epochs} epochs"
+    return Outcome(
+        summary={
+            "model": workload.model,
+            "accelerator": workload.accelerator,
+            "edition": workload.edition,
+            "epochs": workload.train.epochs,
+            "epochs_complete": 0,
+        },
+        issues=(incomplete(expected, reached),),
+        sections=(Section("result", lines=(f"none: no epoch was complete, only {reached}",)),),
+    )
+
+
 def _timings(record: EpochRecord, batch: int) -> EpochTimings:
     return EpochTimings(
         tuple(us / 1e6 for us in record.load_us),
@@ -140,6 +156,15 @@ def _evidence(measured: Measured, metrics: TrainingMetrics, filesystem: str) -> 
         wait_share=math.fsum(sum(r.load_us) / 1e6 for r in records) / seconds,
         reader_share=_reader_share(records, seconds),
         host_cpu_share=max(r.host_busy_seconds / (r.block_seconds * r.host_cpus) for r in records),
+        own_cpu_share=max(
+            busiest_host(
+                [
+                    (host, (r.user_seconds + r.system_seconds) / (r.block_seconds * r.host_cpus))
+                    for host, r in zip(measured.hosts, ranks, strict=True)
+                ]
+            )
+            for ranks in measured.epochs
+        ),
         rank_cores=max((r.user_seconds + r.system_seconds) / r.block_seconds for r in records),
         user_cores=max(r.user_seconds / (r.block_seconds * r.processes) for r in records),
         cached_share=cached if filesystem in COUNTED_FILESYSTEMS else None,

@@ -403,9 +403,11 @@ class TrainingRun:
         return self._outcome_of(results, None)
 
     def stopped(self, results: Sequence[RankResult]) -> Outcome:
-        """The same of the epochs that are complete, or of the first one's beginning."""
+        """The same of the epochs that are complete, if any is."""
         planned, data = self.resolved.workload.train.epochs, results[0].data
-        outcome = self._outcome_of(results, len(data["epochs"]))
+        if not data["complete"]:
+            return result.nothing_complete(self.resolved.workload, str(data["reached"]))
+        outcome = self._outcome_of(results, data["complete"])
         return replace(
             outcome,
             issues=(incomplete(f"{planned} epochs", str(data["reached"])), *outcome.issues),

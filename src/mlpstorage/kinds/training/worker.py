@@ -123,9 +123,8 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
     for epoch in range(wanted.epochs):
         record, planned = _epoch(rank, epoch, emit)
         if len(record.load_us) < planned:
-            # Of an epoch that was left, only how far it got is kept, unless there is nothing else.
+            # Of an epoch that was left, only how far it got is kept.
             reached = f"epoch {epoch + 1}/{wanted.epochs}, step {len(record.load_us)}/{planned}"
-            records = records or [record]
             return {"epochs": _plain(records), "complete": epoch, "reached": reached}
         records.append(record)
         if comm.stopping.stopped:
