@@ -47,6 +47,31 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert all(600 <= rate <= 1400 for rate in list(scene.rates)[3:])
 
 
+def test_the_first_bytes_have_a_rate() -> None:
+    """A first step that takes seconds is counted from its beginning, not from its report."""
+    scene = Scene()
+    scene.take(Progress(0, "epoch 1/1", 0, 3, "steps", 0), 0.0)
+    for second in range(1, 5):
+        scene.tick(float(second))
+    scene.take(Progress(0, "epoch 1/1", 1, 3, "steps", 5000), 5.0)
+    scene.tick(5.0)
+    scene.tick(6.0)
+    assert list(scene.rates) == [1250.0, 1000.0]
+
+
+def test_what_comes_after_an_activity_is_no_part_of_it() -> None:
+    """The pause after a checkpoint neither lengthens it nor lowers its rate."""
+    scene = Scene()
+    for rank in (0, 1):
+        scene.take(Progress(rank, "write checkpoint 1/2", 0, 8, "MiB", 0), 0.0)
+    for rank, at in ((0, 1.0), (1, 2.0)):
+        scene.take(Progress(rank, "write checkpoint 1/2", 8, 8, "MiB", 8 << 20), at)
+    assert scene.tally is not None
+    assert scene.tally.text(9.0) == (
+        "write checkpoint 1/2: 100 % (16/16 MiB), 8.00 MiB/s, 2.0 s elapsed"
+    )
+
+
 def test_a_new_stage_forgets_the_activity() -> None:
     """What a stage showed is not shown in the next one; warnings are, with their age."""
     scene = Scene()

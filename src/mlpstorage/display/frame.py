@@ -84,7 +84,7 @@ def _pace(scene: Scene, tally: Tally, now: float, *, unicode: bool) -> Iterable[
         rate.append(tally.rate(now), "bold")
     if rate:
         yield rate
-    yield Text(f"{roughly(max(now - tally.began, 0.0))} elapsed")
+    yield Text(f"{roughly(tally.elapsed(now))} elapsed")
     left = left_text(scene)
     if left:
         yield Text(left)

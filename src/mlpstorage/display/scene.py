@@ -108,7 +108,7 @@ class Scene:
                 self._pace, self._pace_of = Pace(), kind
                 self.rates.clear()
                 self.counts_bytes = False
-        self.tally.add(event)
+        self.tally.add(event, now)
 
     def tick(self, now: float) -> None:
         """Take a sample of the rate and of the pace; called about once a second."""
@@ -119,7 +119,9 @@ class Scene:
         if tally.moved and not self.counts_bytes:
             self.counts_bytes = True
             self.rates.clear()  # they were of units
+            moments = [(at, 0) for at, _ in self._samples]
             self._samples.clear()
+            self._samples.extend(moments)
         count = tally.moved if self.counts_bytes else tally.done
         if self._samples:
             # Reports come once a second, too: over one second there may be none, or two.

@@ -14,15 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """The latest progress of every rank in one activity; `began` is a monotonic time."""
+    """The latest progress of every rank in one activity; `began` is a monotonic time.
+
+    `ended` is when the last of what is known to be done was: what comes after it, such as a pause,
+    is no part of the activity.
+    """
 
     activity: str
     began: float
     ranks: dict[int, Progress] = field(default_factory=dict)
+    ended: float | None = None
 
-    def add(self, progress: Progress) -> None:
+    def add(self, progress: Progress, now: float) -> None:
         """Take note of a rank's latest progress."""
         self.ranks[progress.rank] = progress
+        self.ended = now if self.total and self.done >= self.total else None
 
     @property
     def done(self) -> int:
@@ -62,9 +68,13 @@ class Tally:
         """Whether there are more activities of its kind."""
         return any(p.parts > 1 for p in self.ranks.values())
 
+    def elapsed(self, now: float) -> float:
+        """Seconds that it took until now, or until all was done."""
+        return max((now if self.ended is None else self.ended) - self.began, 0.0)
+
     def rate(self, now: float) -> str:
         """Bytes per second so far; where no bytes are counted, units."""
-        elapsed = max(now - self.began, 1e-9)
+        elapsed = max(self.elapsed(now), 1e-9)
         if self.moved or not self.done:
             return f"{format_bytes(self.moved / elapsed)}/s"
         return f"{self.done / elapsed:.3g} {self.unit}/s"
@@ -74,10 +84,10 @@ class Tally:
 
         >>> from mlpstorage.core.events import Progress
         >>> tally = Tally("epoch 1/5", began=0.0)
-        >>> tally.add(Progress(0, "epoch 1/5", 25, 100, "steps", 50 << 20))
+        >>> tally.add(Progress(0, "epoch 1/5", 25, 100, "steps", 50 << 20), now=10.0)
         >>> tally.text(10.0)
         'epoch 1/5: 25 % (25/100 steps), 5.00 MiB/s, 10.0 s elapsed'
         """
         told = f"{self.activity}: {100 * self.share:.0f} % ({self.done}/{self.total} {self.unit})"
         rate = "" if counts_time(self.unit) and not self.moved else f", {self.rate(now)}"
-        return f"{told}{rate}, {format_seconds(max(now - self.began, 0.0))} elapsed"
+        return f"{told}{rate}, {format_seconds(self.elapsed(now))} elapsed"
