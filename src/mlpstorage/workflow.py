@@ -24,13 +24,15 @@ from mlpstorage.core.run import Status, Turn
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes
 from mlpstorage.display.lines import LinesDisplay
+from mlpstorage.kinds.clients import most_memory
 from mlpstorage.kinds.conclusion import Ending, conclude
-from mlpstorage.kinds.measurement import Stoppable
+from mlpstorage.kinds.measurement import Sized, Stoppable
 from mlpstorage.preflight.checks import examine
 from mlpstorage.preflight.lockfile import lockfile_problems
 from mlpstorage.record import now, recorded
 from mlpstorage.report.terminal import render
 from mlpstorage.store.journal import Journal
+from mlpstorage.watch.mounts import mount_of
 from mlpstorage.watch.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from mlpstorage.kinds.measurement import Measurement
     from mlpstorage.launch import Launcher
     from mlpstorage.record import Invocation, RunRecord
+    from mlpstorage.watch.snapshot import Snapshot
 
 # The work of the ranks, fourth, is called by what it is: measuring, generating, warm-up.
 _WORK = {"datagen": "generating"}
@@ -90,10 +93,12 @@ def execute(
             return replace(done, exit_code=InterruptedRunError.exit_code)
     _stage(show, 0)
     warnings = _preflight(measurement)
-    warnings += [_issue_text(issue) for issue in plan.issues]
     _stage(show, 1)
     hosts = snapshot(measurement.safeguards.hosts)
-    warnings += hosts.warnings
+    measurement = _on_hosts(measurement, hosts)
+    plan = measurement.plan
+    _refuse(plan)
+    warnings += [*(_issue_text(issue) for issue in plan.issues), *hosts.warnings]
     for warning in warnings:
         show(Note(warning, "warning"))
     with _told(show), recorded(measurement, plan, invocation, hosts, warnings) as record:
@@ -117,6 +122,14 @@ def execute(
         record.complete(outcome, verdict, text, code, status)
         show(RunEnded(status.value, verdict.category.name if verdict else "", code))
     return execution
+
+
+def _on_hosts(measurement: Measurement, hosts: Snapshot) -> Measurement:
+    """The run as its hosts make it: the rules ask for their memory, not for this host's."""
+    memory = most_memory(hosts) if measurement.safeguards.hosts else None
+    if memory is None or not isinstance(measurement, Sized):
+        return measurement
+    return measurement.on_hosts(memory)
 
 
 @contextmanager
@@ -252,16 +265,26 @@ def _exit_code(verdict: Verdict | None, measurement: Measurement) -> int:
 
 
 def _what_if(plan: Plan) -> Execution:
+    """The plan, the verdict so far, and whether the run would be refused by it."""
     verdict = _verdict_so_far(plan.issues, plan)
+    refusals = tuple(_issue_text(issue) for issue in plan.stops)
     document = {
         "identity": asdict(plan.identity),
         "parameters": plan.parameters,
         "override_parameters": plan.overrides,
         "verdict_so_far": verdict.as_dict() if verdict else None,
+        "refused": refusals,
+        "storage": _storage(plan),
     }
-    return Execution(
-        EXIT_OK, (*plan.sections, *_verdict_sections(verdict, "verdict so far")), document
+    told = (
+        Section("would be refused", lines=refusals)
+        if refusals
+        else Section("not looked at", lines=("data, room, hosts: see mlpstorage doctor",))
     )
+    code = ConfigurationError.exit_code if refusals else EXIT_OK
+    place = Section("storage", rows=_storage_rows(plan))
+    sections = (*plan.sections, place, *_verdict_sections(verdict, "verdict so far"), told)
+    return Execution(code, sections, document)
 
 
 def _verdict_sections(verdict: Verdict | None, title: str = "verdict") -> tuple[Section, ...]:
@@ -274,17 +297,32 @@ def _verdict_sections(verdict: Verdict | None, title: str = "verdict") -> tuple[
 def _execution(
     plan: Plan, outcome: Outcome, verdict: Verdict | None, code: int, record: RunRecord
 ) -> Execution:
-    rows = (Row("directory", str(record.directory.path)), *_device_rows(record))
-    place = Section("record", rows=rows)
+    rows = (*_storage_rows(plan), Row("directory", str(record.directory.path)))
+    place = Section("record", rows=(*rows, *_device_rows(record)))
     document = {
         "run_id": str(record.run_id),
         "result_dir": str(record.directory.path),
+        "storage": _storage(plan),
         "summary": outcome.summary,
         "verdict": verdict.as_dict() if verdict else None,
         "exit_code": code,
     }
     sections = (*plan.sections, *outcome.sections, *_verdict_sections(verdict), place)
     return Execution(code, sections, document)
+
+
+def _storage(plan: Plan) -> dict[str, str] | None:
+    """The storage under test: the filesystem that holds, or would hold, the plan's directory."""
+    mount = mount_of(plan.place) if plan.place else None
+    return {"directory": str(plan.place), **asdict(mount)} if mount else None
+
+
+def _storage_rows(plan: Plan) -> tuple[Row, ...]:
+    found = _storage(plan)
+    if found is None:
+        return ()
+    note = f"{found['source']} mounted at {found['point']}, holds {found['directory']}"
+    return (Row("storage", found["type"], note),)
 
 
 def _device_rows(record: RunRecord) -> tuple[Row, ...]:

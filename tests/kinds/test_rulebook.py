@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import mlpstorage
 from mlpstorage.core.rules import EDITIONS, Category, Issue, Phase, Rule, judge, not_recorded
 from mlpstorage.kinds import KINDS
 from mlpstorage.kinds.rule_page import rule_page
@@ -36,6 +37,15 @@ def test_rules_say_what_they_are() -> None:
         assert not entry.text.startswith(rule.id)
         assert set(rule.editions) <= set(EDITIONS)
         assert set(rule.divisions) <= {Category.CLOSED, Category.OPEN}
+
+
+def test_every_number_that_a_finding_may_have_is_a_rule() -> None:
+    """What stands in a verdict can be looked up."""
+    sources = (Path(mlpstorage.__file__).parent / "kinds").rglob("*.py")
+    number = re.compile(r"(?:Issue|_changed|same_place)\(\s*\"([A-Z0-9]+(?:\.[0-9]+)+)\"")
+    used = {found for path in sources for found in number.findall(path.read_text("utf-8"))}
+    assert len(used) > 60
+    assert {found for found in used if not title_of(found)} == set()
 
 
 def test_titles() -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlpstorage.core.rules import Category, Issue
     from mlpstorage.core.section import Section
 
@@ -41,7 +43,8 @@ class Plan:
 
     `asked` is the division the user wants, None for a run that is not judged; `stops` are the
     issues that end the run here.
-    `parameters` is the whole workload; `overrides` and `sources` are by dotted name.
+    `parameters` is the whole workload; `overrides` and `sources` are by dotted name. `place` is the
+    directory on the storage under test, if this host sees one.
     """
 
     identity: Identity
@@ -52,6 +55,7 @@ class Plan:
     parameters: dict[str, Any]
     overrides: dict[str, Any]
     sources: dict[str, str]
+    place: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlpstorage.core.cluster import parse_hosts
-from mlpstorage.core.errors import UsageError
+from mlpstorage.core.errors import ConfigurationError, UsageError
 from mlpstorage.core.units import GIB, parse_bytes
 from mlpstorage.watch.inventory import memory_limit_bytes
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mlpstorage.core.cluster import Host
     from mlpstorage.kinds.options import ClusterOptions
+    from mlpstorage.watch.snapshot import Snapshot
 
 # Beyond these a number is a slip of the finger.
 MOST_CLIENTS = 100_000
@@ -31,7 +32,8 @@ _MEMORY_FIX = (
 class Clients:
     """The client hosts of a command and their memory; bytes per host.
 
-    `declared_bytes` is what the user said, `measured_bytes` what this host has; either may be None.
+    `declared_bytes` is what the user said; `measured_bytes` is the most that any of the hosts has
+    where they have been asked, else what this host has. Either may be None.
     """
 
     hosts: tuple[Host, ...]
@@ -51,8 +53,13 @@ class Clients:
         return max(self.declared_bytes or 0, self.measured_bytes or 0) * self.count
 
 
-def clients_of(options: ClusterOptions, *, here: bool) -> Clients:
-    """The clients a command names; `here` says that this host is surely one of them.
+def clients_of(options: ClusterOptions, *, here: bool, host_memory: int | None = None) -> Clients:
+    """The clients a command names.
+
+    Args:
+        options: What the user said.
+        here: Whether this host is surely one of them.
+        host_memory: The most that any of them has, in bytes, where they have been asked.
 
     Raises:
         UsageError: the hosts, their number or their memory are malformed or contradict.
@@ -74,8 +81,43 @@ def clients_of(options: ClusterOptions, *, here: bool) -> Clients:
             fix="leave --num-client-hosts out",
         )
     declared = _declared_bytes(options.client_host_memory_in_gb)
-    measured = memory_limit_bytes() if here or declared is None else None
-    return Clients(hosts, len(hosts) or count or 1, declared, measured)
+    if host_memory is None and (here or declared is None):
+        host_memory = memory_limit_bytes()
+    return Clients(hosts, len(hosts) or count or 1, declared, host_memory)
+
+
+def asked_clients(options: ClusterOptions) -> Clients:
+    """The clients of something to be planned: hosts that are named are asked for their memory.
+
+    Raises:
+        UsageError: as `clients_of`.
+        ConfigurationError: a host does not answer, and the user has not said its memory.
+    """
+    clients = clients_of(options, here=False)
+    if not clients.hosts or clients.declared_bytes is not None:
+        return clients
+    from mlpstorage.watch.snapshot import snapshot  # only where hosts are named: it takes long
+
+    found = snapshot(clients.hosts)
+    lost = found.cluster.failed_hosts
+    if lost:
+        more = f", nor that of {len(lost) - 1} others" if len(lost) > 1 else ""
+        raise ConfigurationError(
+            f"the memory of host {lost[0].host} is not known{more}",
+            why=f"sizes depend on the memory of all clients, and the host was asked in vain: "
+            f"{lost[0].cause}",
+            fix="say it, such as --client-host-memory-in-gb 256; or see what is wrong: "
+            f"mlpstorage doctor --hosts {','.join(host.host for host in lost)}",
+        )
+    return replace(clients, measured_bytes=most_memory(found))
+
+
+def most_memory(found: Snapshot) -> int | None:
+    """The memory that the largest host may use, in bytes; None if no host answered."""
+    return max(
+        (host.limits.memory_bytes or host.memory.total for host in found.cluster.hosts),
+        default=None,
+    )
 
 
 def _declared_bytes(text: str) -> int | None:

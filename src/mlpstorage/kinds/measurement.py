@@ -78,3 +78,11 @@ class Stoppable(Protocol):
 
     def stopped(self, results: Sequence[RankResult]) -> Outcome:
         """What the records of ranks mean that have left out what was still to do."""
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A measurement that rules judge by the memory of its hosts."""
+
+    def on_hosts(self, memory_bytes: int) -> Measurement:
+        """The same run, now that the memory of the largest of its hosts is known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from mlpstorage.cli.doctor.options import DoctorOptions
     from mlpstorage.preflight.checks import Check, Examination
-    from mlpstorage.preflight.facts import HostFacts
+    from mlpstorage.preflight.facts import HostFacts, PlaceFacts
+    from mlpstorage.preflight.needs import Place
 
 _NOT_NEEDED = "not needed"
 _OK = "ok"
@@ -36,7 +38,7 @@ def doctor(options: DoctorOptions, _sources: Mapping[str, str]) -> int:
     began = time.monotonic()
     done = examine(needs)
     document = {"seconds": time.monotonic() - began, **_document(done)}
-    sections = (_hosts(done), _checks(done), _found(done))
+    sections = (_hosts(done), *_places(done), _checks(done), _found(done))
     deliver(partial(publish, sections, document, as_json=options.json))
     return done.errors[0].exit_code if done.errors else EXIT_OK
 
@@ -47,6 +49,10 @@ def _document(done: Examination) -> dict[str, Any]:
         "errors": len(done.errors),
         "warnings": len(done.warnings),
         "hosts": [_host_document(host) for host in done.facts.all],
+        "directories": [
+            {"host": host.name or _HERE, "path": str(place.path), **asdict(told)}
+            for place, host, told in _seen(done)
+        ],
         "checks": [
             {"id": check.id, "title": check.title, "result": _result(check, done)}
             for check in CHECKS
@@ -115,9 +121,38 @@ def _clock(host: HostFacts) -> str:
     return f"{sign}{format_seconds(abs(host.clock.offset_seconds))}"
 
 
+def _seen(done: Examination) -> list[tuple[Place, HostFacts, PlaceFacts]]:
+    """Every directory, as each host that was asked for it sees it."""
+    return [
+        (place, host, host.places[place.name])
+        for place in done.needs.places
+        for host in done.facts.all
+        if place.name in host.places
+    ]
+
+
+def _places(done: Examination) -> tuple[Section, ...]:
+    """What the directories are on; one that is missing may be a filesystem that is not mounted."""
+    body = tuple(
+        (
+            place.name,
+            str(place.path),
+            host.name or _HERE,
+            told.filesystem or "-",
+            format_bytes(told.free_bytes),
+            "" if told.exists else f"is not there: it would be made in {told.base}",
+        )
+        for place, host, told in _seen(done)
+    )
+    head = ("directory", "path", "host", "filesystem", "free", "")
+    return (Section("directories", table=Table(head, body)),) if body else ()
+
+
 def _checks(done: Examination) -> Section:
-    body = tuple((check.title, _result(check, done)) for check in CHECKS)
-    return Section("checks", table=Table(("check", "result"), body))
+    found = [(check.title, _result(check, done)) for check in CHECKS]
+    body = tuple(row for row in found if row[1] != _NOT_NEEDED)
+    left_out = f"{len(found) - len(body)} others are not needed for this"
+    return Section("checks", lines=(left_out,), table=Table(("check", "result"), body))
 
 
 def _found(done: Examination) -> Section:

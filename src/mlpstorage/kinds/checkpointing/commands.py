@@ -19,7 +19,7 @@ from mlpstorage.kinds.checkpointing.choice import (
 from mlpstorage.kinds.checkpointing.layout import sizes_of
 from mlpstorage.kinds.checkpointing.rules import MEMORY_FACTOR, MOST_GAP_SECONDS
 from mlpstorage.kinds.checkpointing.workload import layout_of
-from mlpstorage.kinds.clients import checked_count, clients_of, free_bytes
+from mlpstorage.kinds.clients import asked_clients, checked_count, free_bytes
 from mlpstorage.kinds.repetition import READ, WRITE, Repetition, measured_runs
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def datasize(options: DatasizeOptions, _sources: Mapping[str, str]) -> Answer:
     workload = asked_workload(options).workload
     layout = layout_of(workload, checked_processes(options.num_processes))
     sizes = sizes_of(layout)
-    clients = clients_of(options, here=False)
+    clients = asked_clients(options)
     per_host = ranks_per_host(clients, options.num_processes)
     memory = clients.sizing_bytes // clients.count
     command = _next_command(options)

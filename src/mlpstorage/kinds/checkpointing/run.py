@@ -82,6 +82,7 @@ class CheckpointRun:
     options: RunOptions
     seed: int = field(default_factory=lambda: random.SystemRandom().randrange(1 << 62))
     corrupted: list[str] = field(default_factory=list)
+    host_memory: int | None = None
 
     @property
     def results_dir(self) -> Path:
@@ -101,7 +102,11 @@ class CheckpointRun:
     @cached_property
     def clients(self) -> Clients:
         """The client hosts."""
-        return clients_of(self.options, here=True)
+        return clients_of(self.options, here=True, host_memory=self.host_memory)
+
+    def on_hosts(self, memory_bytes: int) -> CheckpointRun:
+        """The same run, judged by what its hosts have."""
+        return replace(self, host_memory=memory_bytes)
 
     @cached_property
     def resolved(self) -> ResolvedWorkload:
@@ -177,6 +182,7 @@ class CheckpointRun:
             parameters=msgspec.to_builtins(resolved.workload),
             overrides=resolved.overrides,
             sources=resolved.document.sources,
+            place=self.folder,
         )
 
     def _check_options(self) -> None:

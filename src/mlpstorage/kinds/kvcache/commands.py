@@ -11,7 +11,7 @@ from mlpstorage.config import user_path
 from mlpstorage.core.plan import Answer
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.units import format_bytes, format_seconds
-from mlpstorage.kinds.clients import clients_of, free_bytes
+from mlpstorage.kinds.clients import asked_clients, free_bytes
 from mlpstorage.kinds.kvcache.plan_figures import REUSE_SHARES, plan_figures
 from mlpstorage.kinds.kvcache.planner import Planner
 from mlpstorage.kinds.kvcache.run import PIECE_BYTES, RANK_BYTES, KvCacheRun
@@ -39,7 +39,7 @@ def datasize(options: DatasizeOptions, _sources: Mapping[str, str]) -> Answer:
     folder = user_path(options.cache_dir, "--cache-dir") if options.cache_dir else None
     free = free_bytes(folder or user_path(options.results_dir, "--results-dir"))
     setup = setup_of(options, free)
-    clients = clients_of(options, here=False)
+    clients = asked_clients(options)
     ranks = options.num_processes or sum(host.slots or 1 for host in clients.hosts) or 1
     planner = Planner(setup, 0, ranks if setup.private else 1)
     users, plan = _plan(setup, planner)

@@ -12,7 +12,7 @@ from mlpstorage.core.plan import Answer
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import GIB, format_bytes
 from mlpstorage.engine.dataset import MOST_FILES
-from mlpstorage.kinds.clients import checked_count, clients_of, free_bytes
+from mlpstorage.kinds.clients import asked_clients, checked_count, clients_of, free_bytes
 from mlpstorage.kinds.repetition import Repetition, gap_of_a_run, measured_runs
 from mlpstorage.kinds.training.datagen import TrainingDatagen, checked_processes
 from mlpstorage.kinds.training.dataset_choice import (
@@ -70,7 +70,7 @@ def datasize(options: DatasizeOptions, _sources: Mapping[str, str]) -> Answer:
         data_format=options.format,
     )
     workload = resolved.workload
-    clients = clients_of(options, here=False)
+    clients = asked_clients(options)
     sizing = size_dataset(workload, options.max_accelerators, clients.sizing_bytes)
     if workload.dataset.num_files_train:
         chosen = workload.dataset.num_files_train
@@ -126,7 +126,7 @@ def _size_section(
             Row(
                 "by 5 × memory",
                 f"{sizing.by_memory} samples",
-                marks.get("memory", "") or f"{clients.count} × {_memory(clients)}",
+                f"{clients.count} × {_memory(clients)}  {marks.get('memory', '')}".rstrip(),
             ),
             Row("files", str(sizing.files), f"{sizing.samples} samples"),
             Row("subfolders", str(sizing.subfolders)),
@@ -142,7 +142,10 @@ def _size_section(
 
 
 def _memory(clients: Clients) -> str:
-    return format_bytes(clients.sizing_bytes / clients.count)
+    whose = "as you say" if clients.declared_bytes is not None else "of the largest host"
+    if not clients.hosts and clients.declared_bytes is None:
+        whose = "as this host has"
+    return f"{format_bytes(clients.sizing_bytes / clients.count)} {whose}"
 
 
 def _room(free: int, needed: int) -> str:
@@ -164,6 +167,8 @@ def _next_commands(options: DatasizeOptions, sizing: Sizing) -> list[str]:
         common += ["--results-dir", options.results_dir]
     if options.hosts:
         common += ["--hosts", ",".join(options.hosts)]
+    elif options.num_client_hosts:
+        common += ["--num-client-hosts", str(options.num_client_hosts)]
     if options.client_host_memory_in_gb:
         common += ["--client-host-memory-in-gb", options.client_host_memory_in_gb]
     size = [f"dataset.num_files_train={sizing.files}"]

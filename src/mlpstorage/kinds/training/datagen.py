@@ -116,6 +116,7 @@ class TrainingDatagen:
             parameters=msgspec.to_builtins(workload),
             overrides=self.resolved.overrides,
             sources=self.resolved.document.sources,
+            place=self.folder,
         )
 
     def prerequisite(self) -> None:

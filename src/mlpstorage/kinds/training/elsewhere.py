@@ -22,6 +22,7 @@ from mlpstorage.kinds.training.rules import (
     allowed_parameters,
     closed_ranges,
     dataset_size,
+    fixed_parameters,
     utilisation,
 )
 from mlpstorage.kinds.training.sizing import size_dataset
@@ -120,7 +121,7 @@ def _judged(
             files=figures.files,
             minimum=size_dataset(workload, figures.accelerators, round(memory * GIB)),
         )
-        for check in (dataset_size, allowed_parameters, closed_ranges):
+        for check in (dataset_size, allowed_parameters, fixed_parameters, closed_ranges):
             issues += check(plan)
             judged.add(check)
     if figures.au_percent is not None:

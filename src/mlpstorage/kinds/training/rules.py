@@ -68,7 +68,11 @@ class ResultSubject:
 
 
 def dataset_size(plan: PlanSubject) -> Iterator[Issue]:
-    """3.1.2: the data set is at least as large as the sizing formula asks."""
+    """3.1.2: the data set is at least as large as the sizing formula asks.
+
+    Samples ≥ 500 steps × samples of a step × accelerators, and ≥ 5 × the memory of all client hosts
+    ÷ bytes of a sample; the larger bound decides. `training datasize` works it out.
+    """
     if plan.files >= plan.minimum.files:
         return
     reason = "a trial is smaller than any valid run" if plan.trial else "the data set is too small"
@@ -77,7 +81,7 @@ def dataset_size(plan: PlanSubject) -> Iterator[Issue]:
         Category.INVALID,
         f"{reason} (the bound by {plan.minimum.binds} decides)",
         parameter="dataset.num_files_train",
-        expected=f">= {plan.minimum.files} files ({format_bytes(plan.minimum.bytes)})",
+        expected=f">= {plan.minimum.files} files (about {format_bytes(plan.minimum.bytes)})",
         actual=f"{plan.files} files",
         fix="generate what `training datasize` asks for",
     )
@@ -94,20 +98,36 @@ def different_filesystems(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def allowed_parameters(plan: PlanSubject) -> Iterator[Issue]:
-    """3.6.2, 3.6.3: only the parameters that a division leaves free are changed."""
-    for name, value in plan.overrides.items():
-        if name in CLOSED_PARAMETERS:
-            continue
-        is_open = name in OPEN_PARAMETERS
-        yield Issue(
-            "3.6.2" if is_open else "3.6.3",
-            Category.OPEN if is_open else Category.INVALID,
-            f"{name} may not be changed in {'CLOSED' if is_open else 'any division'}",
-            parameter=name,
-            expected="the workload's value",
-            actual=str(value),
-            fix=f"leave {name} out of --params",
-        )
+    """3.6.2: CLOSED changes only the parameters that it leaves free.
+
+    OPEN may also change dataset.format, dataset.num_samples_per_file, reader.data_loader and
+    reader.decode.
+    """
+    for name in sorted(OPEN_PARAMETERS - CLOSED_PARAMETERS):
+        if name in plan.overrides:
+            yield _changed("3.6.2", Category.OPEN, name, plan, "CLOSED")
+
+
+def fixed_parameters(plan: PlanSubject) -> Iterator[Issue]:
+    """3.6.3: what makes the workload is changed in no division.
+
+    A run that changes it says something of the storage all the same: --allow-invalid-params.
+    """
+    for name in plan.overrides:
+        if name not in OPEN_PARAMETERS:
+            yield _changed("3.6.3", Category.INVALID, name, plan, "any division")
+
+
+def _changed(rule: str, category: Category, name: str, plan: PlanSubject, where: str) -> Issue:
+    return Issue(
+        rule,
+        category,
+        f"{name} may not be changed in {where}",
+        parameter=name,
+        expected="the workload's value",
+        actual=str(plan.overrides[name]),
+        fix=f"leave {name} out of --params",
+    )
 
 
 def closed_ranges(plan: PlanSubject) -> Iterator[Issue]:
@@ -164,7 +184,11 @@ def final_figures(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def utilisation(result: ResultSubject) -> Iterator[Issue]:
-    """3.3.2: accelerator utilisation reaches the workload's floor."""
+    """3.3.2: accelerator utilisation reaches the workload's floor.
+
+    AU = computing ÷ (computing + waiting) over the steps but the first, mean over ranks and epochs;
+    floors are 70 to 90 % (docs/training.md). What to do: fewer accelerators, or faster storage.
+    """
     floor = 100 * result.workload.metric.au
     # A comparison that is false for nan: a run too short to have a metric window is INVALID.
     if not result.au_percent >= floor:
@@ -213,6 +237,7 @@ PLAN_RULES: tuple[Rule[PlanSubject], ...] = (
         divisions=CLOSED_ONLY,
     ),
     Rule("3.6.2", "Parameters of the divisions", Phase.PLAN, allowed_parameters),
+    Rule("3.6.3", "Parameters of no division", Phase.PLAN, fixed_parameters),
     Rule("3.6.2", "Ranges of CLOSED parameters", Phase.PLAN, closed_ranges, divisions=CLOSED_ONLY),
     Rule("T.1", "Published workload", Phase.PLAN, published_workload, divisions=CLOSED_ONLY),
     Rule("T.4", "Preview figures", Phase.PLAN, final_figures, divisions=CLOSED_ONLY),

@@ -34,9 +34,11 @@ from mlpstorage.kinds.training.dataset_choice import (
     check_contents,
     check_files,
     data_folder,
+    dataset_spec,
     fitting_trial,
     load_manifest,
     require_files,
+    total_bytes,
 )
 from mlpstorage.kinds.training.rules import PLAN_RULES, PlanSubject
 from mlpstorage.kinds.training.sizing import (
@@ -85,6 +87,7 @@ class TrainingRun:
     options: RunOptions
     shuffle_seed: int = field(default_factory=lambda: random.SystemRandom().randrange(1 << 31))
     repeat: int = 0
+    host_memory: int | None = None
 
     @property
     def results_dir(self) -> Path:
@@ -104,7 +107,11 @@ class TrainingRun:
     @cached_property
     def clients(self) -> Clients:
         """The client hosts."""
-        return clients_of(self.options, here=True)
+        return clients_of(self.options, here=True, host_memory=self.host_memory)
+
+    def on_hosts(self, memory_bytes: int) -> TrainingRun:
+        """The same run, judged by what its hosts have."""
+        return replace(self, host_memory=memory_bytes)
 
     @cached_property
     def folder(self) -> Path:
@@ -192,6 +199,7 @@ class TrainingRun:
             parameters=msgspec.to_builtins(resolved.workload),
             overrides=resolved.overrides,
             sources=resolved.document.sources,
+            place=self.folder,
         )
 
     @property
@@ -232,8 +240,7 @@ class TrainingRun:
         workload, ranks = self.resolved.workload, self.options.num_accelerators
         reader, train = workload.reader, workload.train
         steps = self._steps()
-        record = workload.dataset.record_length_bytes
-        data = self.files * workload.dataset.num_samples_per_file * record
+        data = total_bytes(dataset_spec(workload, self.files))
         least = format_seconds(steps * train.computation_time * train.epochs)
         return Section(
             f"training run: {workload.model} on {ranks} × {workload.accelerator}",

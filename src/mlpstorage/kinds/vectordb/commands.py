@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlpstorage.core.plan import Answer
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.units import format_bytes, format_seconds
-from mlpstorage.kinds.clients import checked_count, clients_of, free_bytes
+from mlpstorage.kinds.clients import asked_clients, checked_count, free_bytes
 from mlpstorage.kinds.repetition import Repetition, measured_runs
 from mlpstorage.kinds.vectordb.backends import BACKENDS, backend_named
 from mlpstorage.kinds.vectordb.dataset_choice import data_folder, resolved_data
@@ -48,7 +48,7 @@ def datasize(options: DatasizeOptions, _sources: Mapping[str, str]) -> Answer:
         for b in BACKENDS
         for index in b.indexes
     ]
-    clients = clients_of(options, here=False)
+    clients = asked_clients(options)
     raw = workload.dataset.num_vectors * workload.dataset.dimension * 4
     folder = data_folder(options, workload)
     commands = _next_commands(options)
