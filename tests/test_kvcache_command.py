@@ -216,11 +216,21 @@ def test_a_preloaded_library_is_named(program: Program) -> None:
 
 def test_closed_refuses_before_any_work(program: Program) -> None:
     """CLOSED stops at the plan with exit code 5, and names every rule at once."""
-    refused = program("kvcache", "run", "--closed", "--capacity", "1GiB", "--cache-dir", "cache")
+    words = ("--closed", "--capacity", "1GiB", "--block-tokens", "128", "--cache-dir", "cache")
+    refused = program("kvcache", "run", *words)
     assert refused.code == 5
     for rule in ("K.1", "K.2", "K.5", "K.6", "K.8"):
         assert f"by rule {rule}:" in refused.err
     assert not (program.home / "results").exists()
+
+
+def test_a_profile_need_not_be_named(program: Program) -> None:
+    """The default model and blocks are those of K1, whether or not somebody says so."""
+    plain = program("kvcache", "run", "--what-if", "--json", "--cache-dir", "cache")
+    named = program("kvcache", "run", "--what-if", "--json", "--profile", "K1", "--cache-dir", "c")
+    assert plain.json["parameters"]["profile"] == named.json["parameters"]["profile"] == "K1"
+    issues = [issue["rule"] for issue in plain.json["verdict_so_far"]["issues"]]
+    assert "K.1" not in issues
 
 
 def test_what_if_shows_the_plan(program: Program) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING
 from mlpstorage.core.errors import BenchmarkError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+# How often it is looked whether the user wants to stop.
+_LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,11 @@ def run_fio(
     queue_depth: int,
     seconds: float,
     direct: bool,
-) -> FioRun:
+    wants_stop: Callable[[], bool] = lambda: False,
+) -> FioRun | None:
     """Read or write blocks of existing files at random, with a thread per block in flight.
+
+    None if the user wanted to stop meanwhile: then fio was ended.
 
     It uses `psync`, which is what the engine does, into page-aligned memory, without hints to the
     kernel. That memory is fio's default, small pages; the engine's is huge pages where the kernel
@@ -55,14 +62,32 @@ def run_fio(
         "--fadvise_hint=0", "--iomem_align=4k", "--file_service_type=random",
         "--allow_file_create=0",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            out, error = _waited_for(process, wants_stop)
+        finally:
+            process.kill()
+    if out is None:
+        return None
+    if process.returncode:
         raise BenchmarkError(
-            f"fio ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}",
+            f"fio ended with {process.returncode}: {(error or out).strip()[-300:]}",
             why="the raw table compares each figure with fio's",
             fix="leave fio out, or see whether the same command runs by hand",
         )
-    return _parsed(done.stdout, "write" if write else "read")
+    return _parsed(out, "write" if write else "read")
+
+
+def _waited_for(
+    process: subprocess.Popen[str], wants_stop: Callable[[], bool]
+) -> tuple[str | None, str]:
+    """What fio has said at its end; nothing if the user wanted to stop before."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=_LOOK_SECONDS)
+        if wants_stop():
+            return None, ""
 
 
 def _parsed(text: str, direction: str) -> FioRun:

@@ -66,6 +66,11 @@ class RawSweep:
     verify: str = "stamps"
     with_fio: bool = True
 
+    @property
+    def points(self) -> int:
+        """How many points are measured."""
+        return len(self.block_bytes) * len(self.queue_depths) * (2 if self.writes else 1)
+
 
 class RawPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table; rates in bytes per second, medians over the pairs.
@@ -92,38 +97,58 @@ def sweep(
     wanted: RawSweep,
     pool: BlockPool,
     on_point: Callable[[RawPoint], None] = lambda _point: None,
+    wants_stop: Callable[[], bool] = lambda: False,
 ) -> list[RawPoint]:
     """Measure every point; the files are made below `root` and removed again.
+
+    If the user wants to stop, what is under way is ended, and the points that are complete are all.
 
     Args:
         root: A directory on the storage.
         wanted: What to measure.
         pool: What blocks are made from.
         on_point: Called with each point as soon as it is known.
+        wants_stop: Whether the user wants to stop; asked while there is something left to do.
 
     Raises:
         MlpstorageError: the storage fails, is full or refuses direct I/O, or fio fails.
     """
-    points = []
-    for block_bytes in wanted.block_bytes:
-        for point in _points(root / f"raw-{block_bytes}", block_bytes, wanted, pool):
+    points: list[RawPoint] = []
+    each = wanted.points // max(1, len(wanted.block_bytes))
+    for number, block_bytes in enumerate(wanted.block_bytes):
+        if len(points) < number * each:
+            break  # the user has stopped it
+        folder = root / f"raw-{block_bytes}"
+        for point in _points(folder, block_bytes, wanted, pool, wants_stop):
             points.append(point)
             on_point(point)
     return points
 
 
-def _points(root: Path, block_bytes: int, wanted: RawSweep, pool: BlockPool) -> Iterator[RawPoint]:
+def _points(
+    root: Path,
+    block_bytes: int,
+    wanted: RawSweep,
+    pool: BlockPool,
+    wants_stop: Callable[[], bool],
+) -> Iterator[RawPoint]:
+    """The points of a block size, as far as the user lets it come."""
     count = max(2, wanted.total_bytes // block_bytes)
     blocks = np.arange(1, count + 1, dtype=np.uint64)
     layout = make_layout("slab", root, block_bytes, blocks=count, direct=wanted.direct)
     try:
-        execute(populate_plan(blocks, block_bytes), layout, pool, Settings())
-        bench = _Bench(layout, blocks, wanted, pool)
-        for queue_depth in wanted.queue_depths:
-            yield bench.point("read", queue_depth)
-        # After all reads: what fio writes carries no stamps.
-        for queue_depth in wanted.queue_depths if wanted.writes else ():
-            yield bench.point("write", queue_depth)
+        filling = populate_plan(blocks, block_bytes)
+        filled = execute(filling, layout, pool, Settings(), wants_stop=wants_stop)
+        if filled.cut_ns is not None:
+            return
+        bench = _Bench(layout, blocks, wanted, pool, wants_stop)
+        # Writes come after all reads: what fio writes carries no stamps.
+        for direction in ("read", "write") if wanted.writes else ("read",):
+            for queue_depth in wanted.queue_depths:
+                point = bench.point(direction, queue_depth)
+                if point is None:
+                    return
+                yield point
     finally:
         layout.remove()
         root.rmdir()
@@ -133,23 +158,36 @@ class _Bench:
     """One set of slab files, measured by both sides in turn."""
 
     def __init__(
-        self, layout: Layout, blocks: NDArray[np.uint64], wanted: RawSweep, pool: BlockPool
+        self,
+        layout: Layout,
+        blocks: NDArray[np.uint64],
+        wanted: RawSweep,
+        pool: BlockPool,
+        wants_stop: Callable[[], bool],
     ) -> None:
         self._layout, self._blocks, self._wanted, self._pool = layout, blocks, wanted, pool
+        self._wants_stop = wants_stop
         self._fio = find_fio() if wanted.with_fio else None
         self._files = sorted(entry.path for entry in os.scandir(layout.root))
 
-    def point(self, direction: str, queue_depth: int) -> RawPoint:
-        """Measure one point."""
+    def point(self, direction: str, queue_depth: int) -> RawPoint | None:
+        """Measure one point; None if the user wants to stop before it is complete."""
         ours: list[RankRecord] = []
         theirs: list[FioRun] = []
         for pair in range(self._wanted.pairs):
             sides = ("engine", "fio") if pair % 2 == 0 else ("fio", "engine")
             for side in sides:
+                if self._wants_stop():
+                    return None
                 if side == "engine":
                     ours.append(self._engine(direction, queue_depth, pair))
                 elif self._fio is not None:
-                    theirs.append(self._by_fio(self._fio, direction, queue_depth))
+                    run = self._by_fio(self._fio, direction, queue_depth)
+                    if run is None:
+                        return None
+                    theirs.append(run)
+        if ours[-1].cut_ns is not None:
+            return None
         return _point(direction, self._layout.block_bytes, queue_depth, ours, theirs)
 
     def _engine(self, direction: str, queue_depth: int, pair: int) -> RankRecord:
@@ -161,7 +199,14 @@ class _Bench:
             ends_with_writes=True,
         )
         plan = self._plan(direction, queue_depth, pair)
-        return execute(plan, self._layout, self._pool, settings, resident=self._blocks)
+        return execute(
+            plan,
+            self._layout,
+            self._pool,
+            settings,
+            resident=self._blocks,
+            wants_stop=self._wants_stop,
+        )
 
     def _plan(self, direction: str, queue_depth: int, pair: int) -> KvPlan:
         size = self._layout.block_bytes
@@ -176,7 +221,7 @@ class _Bench:
             seed=pair,
         )
 
-    def _by_fio(self, fio: str, direction: str, queue_depth: int) -> FioRun:
+    def _by_fio(self, fio: str, direction: str, queue_depth: int) -> FioRun | None:
         return run_fio(
             fio,
             self._files,
@@ -185,6 +230,7 @@ class _Bench:
             queue_depth=queue_depth,
             seconds=self._wanted.seconds,
             direct=self._layout.direct,
+            wants_stop=self._wants_stop,
         )
 
 

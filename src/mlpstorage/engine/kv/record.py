@@ -122,6 +122,13 @@ class RankRecord(msgspec.Struct, frozen=True, kw_only=True):
         kernel_rchar: Of /proc/self/io, from the start to the end, as the next three.
         verification: See there.
         layout: The layout's name, with `direct`, `readers`, `writers` and `engine` as used.
+        cut_ns: When all ranks closed the window early because the user wanted to stop, from its
+            opening (negative: before it); None if they did not. CPU seconds are then those until
+            the rank itself had heard of it, up to a quarter of a second later.
+        read_busy_ns: What the readers spent in I/O of blocks read in the window, `write_busy_ns`
+            the writers of blocks written.
+        host_busy_seconds: CPU time of the host, whoever used it, within the window;
+            `network_share` the part of its speed that the busiest link of the host carried.
     """
 
     rank: int
@@ -169,6 +176,11 @@ class RankRecord(msgspec.Struct, frozen=True, kw_only=True):
     readers: int
     writers: int
     engine: str = "threads"
+    cut_ns: int | None = None
+    read_busy_ns: int = 0
+    write_busy_ns: int = 0
+    host_busy_seconds: float = 0.0
+    network_share: float | None = None
 
     @property
     def cpu_seconds(self) -> float:
@@ -250,7 +262,8 @@ _SUMMED = (
     "read_bytes", "written_bytes", "reads", "writes", "deletes", "requests", "hit_tokens",
     "input_tokens", "reads_waited", "reads_early", "reads_lost", "reads_absent", "writes_dropped",
     "cpu_user_seconds", "cpu_system_seconds", "moved_read_bytes", "moved_written_bytes",
-    "kernel_rchar", "kernel_read_bytes", "kernel_wchar", "kernel_write_bytes", "readers", "writers",
+    "read_busy_ns", "write_busy_ns", "kernel_rchar", "kernel_read_bytes", "kernel_wchar",
+    "kernel_write_bytes", "readers", "writers",
 )  # fmt: skip
 _HISTOGRAMS = ("block_read", "block_write", "block_delete", "write_age", "read_wait", "lag")
 _SERIES = ("read_series", "write_series", "request_series")

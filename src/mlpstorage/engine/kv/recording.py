@@ -13,6 +13,7 @@ from mlpstorage.engine.kv.inspection import verified
 from mlpstorage.engine.kv.latency import Latencies
 from mlpstorage.engine.kv.plan import Op
 from mlpstorage.engine.kv.record import HIT_BOUNDS, HIT_SIZES, ClassRecord, RankRecord
+from mlpstorage.engine.links import busiest_share
 
 if TYPE_CHECKING:
     from array import array
@@ -43,7 +44,8 @@ class Execution:
         inspectors: One per reader.
         start_ns: When it started.
         opens_ns: When the window opened.
-        closes_ns: When it closed by its duration; None if the plan ended before.
+        closes_ns: When it closed before all was done, by its duration or because the user wanted
+            to stop; None if the plan ended before.
         wanted_closes_ns: When it should have closed; None without a duration.
         finished_ns: When the last thread was done.
         synced_ns: When everything was on the device.
@@ -51,6 +53,8 @@ class Execution:
             at the end.
         moved_read_bytes: Bytes that reads returned, from the start to the end.
         moved_written_bytes: Bytes that writes took.
+        cut_ns: When all ranks' windows were closed early; None if none was. What a rank did
+            afterwards, until it had heard of it, does not count.
     """
 
     board: Board
@@ -69,6 +73,7 @@ class Execution:
     last: Counters
     moved_read_bytes: int
     moved_written_bytes: int
+    cut_ns: int | None = None
 
 
 def rank_record(execution: Execution, rank: int) -> RankRecord:
@@ -87,7 +92,10 @@ class _Recorder:
         self._begin, self._end = _of(board.begin_ns), _of(board.end_ns)
         self._ready, self._spent = _of(board.ready_ns), _of(board.spent_ns)
         self._opens = execution.opens_ns
-        self._closes = execution.closes_ns or max(int(self._end.max(initial=0)), self._opens)
+        closes = execution.closes_ns or int(self._end.max(initial=0))
+        if execution.cut_ns is not None:
+            closes = min(closes, execution.cut_ns)
+        self._closes = max(closes, self._opens)
         self._counts = (self._outcome == DONE) & self._inside(self._end)
 
     def _inside(self, instants: Longs) -> Flags:
@@ -154,6 +162,16 @@ class _Recorder:
             direct=execution.layout.direct,
             readers=settings.readers,
             writers=settings.writers,
+            cut_ns=None if execution.cut_ns is None else execution.cut_ns - self._opens,
+            read_busy_ns=int((self._end - self._begin)[reads].sum()),
+            write_busy_ns=int(self._spent[writes].sum()),
+            host_busy_seconds=(execution.closed.host_busy_ticks - execution.opened.host_busy_ticks)
+            / os.sysconf("SC_CLK_TCK"),
+            network_share=busiest_share(
+                execution.opened.links,
+                execution.closed.links,
+                (self._closes - self._opens) / _SECOND,
+            ),
         )
 
     def _outcomes(self, outcome: int) -> int:

@@ -1,4 +1,4 @@
-"""How ranks agree on a common window: one start for all, whatever their clocks say.
+"""How ranks agree on a common window: one start and one end for all, whatever their clocks say.
 
 A barrier lets everybody go at one moment, which lies between the times at which a rank entered and
 left it, on that rank's clock. So each barrier bounds the difference of two clocks, and the rank
@@ -73,6 +73,25 @@ def agree_start(
         error_ns=error,
         offsets_ns=offsets,
     )
+
+
+def agree_cut(comm: Comm, cut_ns: int | None) -> int | None:
+    """When the window of all ranks ends early; every rank must call it after its own has ended.
+
+    Ranks hear at different moments that the user wants to stop, and some may have come to the end
+    meanwhile. Until the first heard, all were at work: so that moment is the end for everybody.
+
+    Args:
+        comm: The ranks.
+        cut_ns: When this rank ended its window early, from the start; None if it did not.
+
+    Returns:
+        The earliest of these moments, from the start, on every rank; None if there is none.
+    """
+    gathered = comm.gather(cut_ns)
+    cuts = [cut for cut in gathered or () if cut is not None]
+    earliest: int | None = comm.broadcast(min(cuts, default=None))
+    return earliest
 
 
 def clock_offset(

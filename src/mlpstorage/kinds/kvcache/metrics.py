@@ -35,10 +35,14 @@ def restores(record: RankRecord) -> Latencies:
 
 
 def load_point(users: int, merged: Merged) -> dict[str, Any]:
-    """One point of the load curve: what was asked, what came of it, and whether the SLO was met."""
+    """One point of the load curve: what was asked, what came of it, and whether the SLO was met.
+
+    Of a window that the user cut short, it also says how long it was.
+    """
     record = merged.all
     broken = violations(record)
     found = restores(record)
+    cut = {} if record.cut_ns is None else {"cut_after_seconds": record.window_ns / 1e9}
     return {
         "users": users,
         "met": not broken,
@@ -53,6 +57,7 @@ def load_point(users: int, merged: Merged) -> dict[str, Any]:
             kind.slo_ppm for kind in record.classes.values()
         ).quantile(0.95)
         / 1e6,
+        **cut,
     }
 
 

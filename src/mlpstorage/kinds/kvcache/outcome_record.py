@@ -33,7 +33,8 @@ class RankOutcome(msgspec.Struct, frozen=True, kw_only=True):
     `plan_hash` and `figures` are of the plan of the score, `skew_ns` how far the ranks' starts were
     apart at most (rank 0 knows), `foreign` the libraries that were preloaded, `returning` how many
     sessions go on that began before the run, `cpus` this rank's part of its host's CPUs; `raw` is
-    the table of plain speeds (rank 0).
+    the table of plain speeds (rank 0). `reached` is how far the run came if the user stopped it;
+    then the plan is that of the last load point if there is no score.
     """
 
     phases: list[Phase]
@@ -45,3 +46,4 @@ class RankOutcome(msgspec.Struct, frozen=True, kw_only=True):
     returning: int
     cpus: float
     raw: list[RawPoint] = []
+    reached: str = ""

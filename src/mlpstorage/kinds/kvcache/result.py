@@ -14,6 +14,7 @@ from mlpstorage.core.rules import judge
 from mlpstorage.core.stats import mean
 from mlpstorage.engine.counters import COUNTED_FILESYSTEMS
 from mlpstorage.engine.kv.record import merge
+from mlpstorage.kinds.kvcache.bottleneck import evidence_of, told
 from mlpstorage.kinds.kvcache.metrics import load_point, window_metrics
 from mlpstorage.kinds.kvcache.outcome_record import POPULATE, PROBE, SCORE, RankOutcome
 from mlpstorage.kinds.kvcache.planner import combined_hash
@@ -73,8 +74,10 @@ def _rate(merged: Merged) -> float:
     return merged.all.read_bytes_per_second + merged.all.written_bytes_per_second
 
 
-def outcome_of(results: Sequence[RankResult], *, setup: Setup, folder: Path, slo: str) -> Outcome:
-    """The outcome of a run whose ranks have all delivered.
+def outcome_of(
+    results: Sequence[RankResult], *, setup: Setup, folder: Path, slo: str, stopped: bool = False
+) -> Outcome:
+    """The outcome of a run whose ranks have all delivered; `stopped` if the user ended it early.
 
     Raises:
         BenchmarkError: a rank's record is incomplete.
@@ -94,6 +97,10 @@ def outcome_of(results: Sequence[RankResult], *, setup: Setup, folder: Path, slo
         raw=measured.ranks[0].raw,
     )
     summary = _summary(measured, setup, subject, slo, [result.host for result in results])
+    if stopped:
+        # What was searched for has not been found, and a score is of all its trials.
+        for name in ("max_users_at_slo", "slo_confirmed", "search_bounded", "mlperf_v3"):
+            summary.pop(name, None)
     return Outcome(
         summary=summary,
         issues=tuple(judge(RESULT_RULES, subject, phase=RulePhase.RESULT)),
@@ -102,6 +109,15 @@ def outcome_of(results: Sequence[RankResult], *, setup: Setup, folder: Path, slo
             {"hostname": result.host, **result.data, "rank": result.rank} for result in results
         ),
     )
+
+
+def planned_work(setup: Setup, trials: int, *, raw: bool) -> str:
+    """All that a run measures, in words; `raw` if other modes measure plain speeds first."""
+    table = "all points of raw speeds"
+    if setup.mode == "raw":
+        return table
+    parts = [table] * raw + ["a search"] * setup.searches
+    return ", ".join([*parts, f"{trials} trial{'s' * (trials > 1)}"])
 
 
 def _published_score(trials: Sequence[Merged], setup: Setup) -> dict[str, Any]:
@@ -195,7 +211,20 @@ def _summary(
         if setup.v3_option:
             summary["mlperf_v3"] = _published_score(trials, setup)
         summary["trials"] = [load_point(users, trial) for trial in trials]
+        summary |= _bottleneck(measured, setup, slo_decides=bool(summary.get("search_bounded")))
     return summary
+
+
+def _bottleneck(measured: Measured, setup: Setup, *, slo_decides: bool) -> dict[str, Any]:
+    """What limited the trials; nothing where no window was open."""
+    numbers = [n for n, phase in enumerate(measured.ranks[0].phases) if phase.name == SCORE]
+    trials = [[rank.phases[number].record for rank in measured.ranks] for number in numbers]
+    trials = [trial for trial in trials if all(record.window_ns for record in trial)]
+    if not trials:
+        return {}
+    cpus = [rank.cpus for rank in measured.ranks]
+    found = evidence_of(trials, cpus, setup.mode, slo_decides=slo_decides)
+    return {"bottleneck": told(found)}
 
 
 def _search_summary(measured: Measured) -> dict[str, Any]:

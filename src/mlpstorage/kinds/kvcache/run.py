@@ -14,7 +14,7 @@ from mlpstorage.core.cluster import spread
 from mlpstorage.core.errors import UsageError, did_you_mean
 from mlpstorage.core.plan import Identity, Plan
 from mlpstorage.core.problems import Problem
-from mlpstorage.core.rules import Category, Phase, judge
+from mlpstorage.core.rules import Category, Phase, incomplete, judge
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.kinds.clients import checked_count, clients_of, free_bytes, same_filesystem
@@ -81,6 +81,7 @@ class KvCacheRun:
     run_number: int = field(default_factory=lambda: random.SystemRandom().randrange(1, 1 << 62))
     locks: list[FolderLock] = field(default_factory=list)
     corrupted: list[str] = field(default_factory=list)
+    host_memory: int | None = None
 
     @property
     def results_dir(self) -> Path:
@@ -100,7 +101,11 @@ class KvCacheRun:
     @cached_property
     def clients(self) -> Clients:
         """The client hosts."""
-        return clients_of(self.options, here=True)
+        return clients_of(self.options, here=True, host_memory=self.host_memory)
+
+    def on_hosts(self, memory_bytes: int) -> KvCacheRun:
+        """The same run, judged by what its hosts have."""
+        return replace(self, host_memory=memory_bytes)
 
     @cached_property
     def ranks(self) -> int:
@@ -188,6 +193,7 @@ class KvCacheRun:
             parameters=msgspec.to_builtins(self.setup),
             overrides={name: getattr(options, name) for name in self._changed()},
             sources={},
+            place=self.cache_home,
         )
 
     def _changed(self) -> tuple[str, ...]:
@@ -417,6 +423,8 @@ class KvCacheRun:
             argument=msgspec.to_builtins(argument),
             size=self.ranks,
             run_dir=run_dir,
+            stops_after="blocks under way"
+            + ("" if options.keep_cache else " and deleting the cache"),
         )
 
     def _write_threads(self) -> int:
@@ -425,8 +433,20 @@ class KvCacheRun:
 
     def outcome(self, results: Sequence[RankResult]) -> Outcome:
         """The metrics, the evidence, and what the result rules say of them."""
+        return self._outcome_of(results, stopped=False)
+
+    def stopped(self, results: Sequence[RankResult]) -> Outcome:
+        """The same of the load points that are complete, or of a window that was cut short."""
+        outcome = self._outcome_of(results, stopped=True)
+        planned = result.planned_work(self.setup, self.trials, raw=self.options.raw)
+        reached = str(results[0].data["reached"])
+        return replace(outcome, issues=(incomplete(planned, reached), *outcome.issues))
+
+    def _outcome_of(self, results: Sequence[RankResult], *, stopped: bool) -> Outcome:
         for lock in self.locks:
             lock.release()
-        found = result.outcome_of(results, setup=self.setup, folder=self.cache_home, slo=self.slo)
+        found = result.outcome_of(
+            results, setup=self.setup, folder=self.cache_home, slo=self.slo, stopped=stopped
+        )
         self.corrupted.extend(i.what for i in found.issues if i.rule == WRONG_BYTES)
         return found

@@ -27,6 +27,10 @@ def _headline(summary: Mapping[str, Any]) -> Section:
     metric = summary["metric"]
     ttft, speedup = metric["ttft_storage_ms"]["all"], metric["restore_speedup"]
     rows = []
+    cut = [trial for trial in summary["trials"] if "cut_after_seconds" in trial]
+    if cut:
+        seconds = format_seconds(cut[0]["cut_after_seconds"])
+        rows.append(Row("window", seconds, "cut short: the run was interrupted"))
     if "max_users_at_slo" in summary:
         rows.append(Row("users at SLO", str(summary["max_users_at_slo"]), _search_note(summary)))
     if metric["reads"]:
@@ -45,6 +49,9 @@ def _headline(summary: Mapping[str, Any]) -> Section:
     if speedup is not None:
         rows.append(Row("speed-up", f"{speedup:.1f} ×", "of restoring over computing the tokens"))
     rows += _evidence(summary, metric)
+    limit = summary.get("bottleneck")
+    if limit:
+        rows.append(Row("bottleneck", limit["verdict"], limit["explanation"]))
     return Section("result", rows=tuple(rows))
 
 
@@ -100,10 +107,10 @@ def _curve(summary: Mapping[str, Any]) -> Section:
             f"{point['restore_p50_ms']:.0f}",
             f"{point['restore_p95_ms']:.0f}",
             f"{100 * point['slo_share_used_p95']:.0f} %",
-            "met" if point["met"] else point["violations"][0],
+            _slo_met(point),
         )
         for point in sorted(
-            [*summary["search"], *summary["trials"]], key=lambda point: int(point["users"])
+            [*summary["search"], *summary.get("trials", ())], key=lambda point: int(point["users"])
         )
     )
     head = (
@@ -117,6 +124,12 @@ def _curve(summary: Mapping[str, Any]) -> Section:
         "SLO",
     )
     return Section("load curve", table=Table(head, body))
+
+
+def _slo_met(point: Mapping[str, Any]) -> str:
+    if "cut_after_seconds" in point:
+        return "window cut short"
+    return "met" if point["met"] else str(point["violations"][0])
 
 
 def _raw(summary: Mapping[str, Any]) -> Section:

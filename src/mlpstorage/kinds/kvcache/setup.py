@@ -131,7 +131,7 @@ def setup_of(
         mode=mode,
         model=model,
         shape=shape,
-        profile=options.profile,
+        profile=options.profile or ("" if v3 else _profile_of(options, model, shape)),
         workload=_workload(options, capacity),
         trace=_trace(options, mode),
         v3_option=str(options.option) if v3 else "",
@@ -217,6 +217,17 @@ def _model(options: WorkloadOptions, mode: str, v3: V3Option | None) -> tuple[Kv
     checked_count(tokens, "--block-tokens", MOST_BLOCK_TOKENS)
     checked_count(parallel, "--tensor-parallel", 1 << 10)
     return model, Shape.of(model, tokens, parallel)
+
+
+def _profile_of(options: WorkloadOptions, model: KvModel, shape: Shape) -> str:
+    """The profile whose model and blocks these are, though nobody has named it; empty for none."""
+    if options.model_file or options.kv_dtype != "model":
+        return ""
+    mine = (model.model, shape.block_tokens, options.tensor_parallel)
+    for name, figures in profiles().items():
+        if mine == (figures["model"], figures["block_tokens"], figures["tensor_parallel"]):
+            return name
+    return ""
 
 
 def _capacity(options: WorkloadOptions, free_bytes: int, shape: Shape) -> int:

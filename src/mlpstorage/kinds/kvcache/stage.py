@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,10 @@ from mlpstorage.engine.kv.layouts import make_layout
 from mlpstorage.engine.kv.plans import delete_plan, populate_plan
 from mlpstorage.engine.kv.raw import sweep
 from mlpstorage.engine.kv.settings import Settings
-from mlpstorage.engine.kv.window import agree_start
+from mlpstorage.engine.kv.so_far import Standing
+from mlpstorage.engine.kv.window import agree_cut, agree_start
 from mlpstorage.engine.stamps import BlockPool, Origin
+from mlpstorage.kinds.kvcache.live_figures import figures_of
 from mlpstorage.kinds.kvcache.shared_files import SharedFiles
 
 if TYPE_CHECKING:
@@ -36,6 +39,27 @@ if TYPE_CHECKING:
 _SPARE_BLOCKS = 64
 # Filling drops no writes, however slow storage is.
 _NO_BUDGET_SECONDS = 1e9
+
+
+class EndedEarlyError(Exception):
+    """The user wants the run to stop: raised on all ranks at the same point of their work."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a plan is for: what is shown of it while it is executed.
+
+    Args:
+        name: What the activity is called.
+        part: Where it stands among `parts` of its kind, from 1.
+        parts: How many there are.
+        request: What a request is, of which figures are shown: a restore, a store; empty for none.
+    """
+
+    name: str
+    part: int = 1
+    parts: int = 1
+    request: str = ""
 
 
 class Stage:
@@ -84,21 +108,25 @@ class Stage:
         return SharedFiles(self.root, size, direct=argument.direct, durable=argument.durable)
 
     def raw(self, wanted: RawSweep) -> list[RawPoint]:
-        """Measure plain reads and writes beside the blocks."""
+        """Measure plain reads and writes beside the blocks; fewer if the user wants to stop."""
         points: list[RawPoint] = []
 
         def report(point: RawPoint) -> None:
             points.append(point)
-            total = len(wanted.block_bytes) * len(wanted.queue_depths) * 2
-            self._emit(Progress(self._comm.rank, "raw speeds", len(points), total, "points", 0))
+            done = len(points)
+            self._emit(Progress(self._comm.rank, "raw speeds", done, wanted.points, "points", 0))
 
         folder = self.root / "raw"
-        found = sweep(folder, wanted, self._pool, report)
+        found = sweep(folder, wanted, self._pool, report, self._comm.stopping.heard)
         folder.rmdir()
         return found
 
     def populate(self, blocks: npt.NDArray[np.uint64]) -> RankRecord:
-        """Store this rank's share of what is there before the clock."""
+        """Store this rank's share of what is there before the clock.
+
+        Raises:
+            EndedEarlyError: the user wants to stop.
+        """
         plan = populate_plan(blocks, self._argument.setup.shape.block_bytes)
         record = self._write(plan, "filling the cache")
         self._resident = blocks
@@ -117,43 +145,66 @@ class Stage:
             ends_with_writes=True,
         )
         total = len(plan.block)
-        return self._run(plan, settings, activity, total, "blocks")
+        record = self._run(plan, settings, Activity(activity), total, "blocks")
+        if record.cut_ns is not None:
+            raise EndedEarlyError
+        return record
 
-    def run(self, plan: KvPlan, settings: Settings, activity: str) -> RankRecord:
-        """Execute a plan in step with the other ranks."""
+    def run(self, plan: KvPlan, settings: Settings, activity: Activity) -> RankRecord:
+        """Execute a plan in step with the other ranks.
+
+        If the user wants to stop, all ranks' windows are closed early (see `RankRecord.cut_ns`).
+
+        Raises:
+            EndedEarlyError: the user wanted to stop before it was begun.
+        """
         seconds = settings.duration_seconds
         total = round(seconds + settings.warmup_seconds) if seconds else len(plan.session)
         return self._run(plan, settings, activity, total, "seconds" if seconds else "requests")
 
     def _run(
-        self, plan: KvPlan, settings: Settings, activity: str, total: int, unit: str
+        self, plan: KvPlan, settings: Settings, activity: Activity, total: int, unit: str
     ) -> RankRecord:
-        rank = self._comm.rank
+        rank, comm = self._comm.rank, self._comm
+
+        def tell(done: int, moved: int, standing: Standing | None) -> None:
+            name, part, parts = activity.name, activity.part, activity.parts
+            self._emit(Progress(rank, name, min(done, total), total, unit, moved, part, parts))
+            if activity.request:
+                for figure in figures_of(rank, standing, activity.request):
+                    self._emit(figure)
 
         def report(passed: Passed) -> None:
             done = round(passed.seconds) if unit == "seconds" else passed.requests
-            moved = passed.read_bytes + passed.written_bytes
-            self._emit(Progress(rank, activity, min(done, total), total, unit, moved))
+            tell(done, passed.read_bytes + passed.written_bytes, passed.standing)
 
+        if comm.stopping.agreed():
+            raise EndedEarlyError
         if isinstance(self._layout, SharedFiles):
             self._layout.expect(plan, self._everywhere)
-        start = agree_start(self._comm)
-        self.skew_ns = max(self.skew_ns, start.skew_ns)
-        self.skew_error_ns = max(self.skew_error_ns, start.error_ns)
         record = execute(
             plan,
             self._layout,
             self._pool,
             settings,
             resident=self._resident,
-            start_ns=start.start_ns,
+            start_ns=self._agreed_start,
             rank=rank,
             on_progress=report,
+            wants_stop=comm.stopping.heard,
+            agree_cut=lambda cut_ns: agree_cut(comm, cut_ns),
         )
-        moved = record.moved_read_bytes + record.moved_written_bytes
-        self._emit(Progress(rank, activity, total, total, unit, moved))
-        self._comm.barrier()
+        if record.cut_ns is None:
+            moved = record.moved_read_bytes + record.moved_written_bytes
+            tell(total, moved, Standing.of(record))
+        comm.barrier()
         return record
+
+    def _agreed_start(self) -> int:
+        start = agree_start(self._comm)
+        self.skew_ns = max(self.skew_ns, start.skew_ns)
+        self.skew_error_ns = max(self.skew_error_ns, start.error_ns)
+        return start.start_ns
 
     def reset(self, blocks: npt.NDArray[np.uint64]) -> None:
         """Bring the cache back to the blocks of all ranks that were there before a plan.

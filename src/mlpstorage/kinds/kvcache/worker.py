@@ -21,7 +21,7 @@ from mlpstorage.kinds.kvcache.plan_figures import plan_figures
 from mlpstorage.kinds.kvcache.planner import MOST_OPERATIONS, Planner
 from mlpstorage.kinds.kvcache.setup import DEFAULT_IN_FLIGHT
 from mlpstorage.kinds.kvcache.slo import violations
-from mlpstorage.kinds.kvcache.stage import Stage
+from mlpstorage.kinds.kvcache.stage import Activity, EndedEarlyError, Stage
 from mlpstorage.watch.inventory import usable_cpus
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ MOST_BYTES_PER_SECOND = 25e9
 RAW_BYTES = 2 << 30
 RAW_DEPTHS = (1, 16)
 LEAST_RAW_SECONDS = 0.25
+# A window that was closed earlier says nothing.
+LEAST_CUT_NS = 1_000_000_000
 _STOP = 0
 
 
@@ -81,13 +83,21 @@ class _Rank:
         self._hash = ""
         self._figures: PlanFigures | None = None
         self._raw: list[RawPoint] = []
+        self._at, self._reached = "", ""
 
     def _host_memory(self) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         """This rank's part of the cache in host memory, really taken: it is no page cache then."""
         return np.ones(self._setup.cpu_bytes_per_rank(self._comm.size), np.uint8)
 
     def measure(self) -> None:
-        """All phases of the mode."""
+        """All phases of the mode, or as many as the user lets it come to."""
+        try:
+            self._phases_of_mode()
+        except EndedEarlyError:
+            self._reached = self._at
+        self._stage.end(keep=self._argument.keep_cache)
+
+    def _phases_of_mode(self) -> None:
         modes: dict[str, Callable[[], None]] = {
             "serve": self._serve,
             "restore": self._restore,
@@ -99,7 +109,6 @@ class _Rank:
             self._raw_table()
         if self._setup.mode in modes:
             modes[self._setup.mode]()
-        self._stage.end(keep=self._argument.keep_cache)
 
     def abandon(self) -> None:
         """Leave no blocks behind after a failure."""
@@ -118,6 +127,7 @@ class _Rank:
             returning=self._planner.residents.returning if synthetic else 0,
             cpus=usable_cpus() / self._comm.local_size,
             raw=self._raw,
+            reached=self._reached,
         )
 
     def _settings(self, seconds: float | None, warmup: float = 0.0, **more: Any) -> Settings:  # noqa: ANN401
@@ -135,16 +145,33 @@ class _Rank:
         }
         return Settings(**{**values, **more})
 
-    def _keep(self, name: str, record: RankRecord, users: int = 0, trial: int = 0) -> RankRecord:
-        self._phases.append(Phase(name=name, users=users, trial=trial, record=record))
-        return record
+    def _keep(self, name: str, record: RankRecord, users: int = 0, trial: int = 0) -> None:
+        """Keep what was measured; of windows that the user cut short, only a first score.
+
+        Raises:
+            EndedEarlyError: it was cut short.
+        """
+        phase = Phase(name=name, users=users, trial=trial, record=record)
+        if record.cut_ns is None:
+            self._phases.append(phase)
+            return
+        passed = record.cut_ns / 1e9
+        self._at += f", {passed:.1f} s of its window" if passed > 0 else ", in its warm-up"
+        is_first = name == SCORE and not any(kept.name == SCORE for kept in self._phases)
+        if is_first and record.cut_ns >= LEAST_CUT_NS:
+            self._phases.append(phase)
+        raise EndedEarlyError
 
     def _raw_table(self) -> None:
         """Plain reads and writes by rank 0, in sizes and depths that the time allows."""
         self._comm.barrier()
+        sweep = self._sweep()
         if self._comm.rank == 0:
-            self._raw = self._stage.raw(self._sweep())
-        self._comm.barrier()
+            self._raw = self._stage.raw(sweep)
+        done = int(self._comm.broadcast(len(self._raw)))
+        self._at = f"{done} of {sweep.points} points of raw speeds"
+        if done < sweep.points:
+            raise EndedEarlyError
 
     def _sweep(self) -> RawSweep:
         argument, setup = self._argument, self._setup
@@ -172,6 +199,7 @@ class _Rank:
         """Store what is there before the clock; all blocks of this rank's cache."""
         blocks = self._planner.residents.block
         part = blocks if self._setup.private else blocks[self._comm.rank :: self._comm.size]
+        self._at = "filling the cache"
         self._keep(POPULATE, self._stage.populate(part))
         self._stage.declare(blocks)
         return blocks
@@ -199,10 +227,19 @@ class _Rank:
         for trial in range(1, self._argument.trials + 1):
             if trial > 1:
                 self._stage.reset(blocks)
-            record = self._load_point(users, each, each / 5)
+            self._at = f"trial {trial}/{self._argument.trials} of {_users(users)}"
+            activity = self._trial(_users(users), trial)
+            record = self._load_point(users, each, each / 5, activity)
             self._keep(SCORE, record, users, trial)
             met = bool(self._comm.broadcast(self._met(record))) and met
         return met
+
+    def _trial(self, name: str, trial: int, request: str = "restore") -> Activity:
+        """What is shown of a trial."""
+        trials = self._argument.trials
+        return Activity(
+            f"{name}, trial {trial}/{trials}" if trials > 1 else name, trial, trials, request
+        )
 
     def _demote(self) -> None:
         """What was to be the score was not confirmed: it is one more load point of the search."""
@@ -224,12 +261,14 @@ class _Rank:
         """Whether there is time for a fine search."""
         return self._setup.duration_seconds >= FINE_SECONDS
 
-    def _load_point(self, users: int, seconds: float, warmup: float) -> RankRecord:
+    def _load_point(
+        self, users: int, seconds: float, warmup: float, activity: Activity
+    ) -> RankRecord:
         """A number of users for a time; the plan is compiled before the clock."""
         plan = self._planner.serve(users, seconds + warmup)
         self._describe(plan)
         settings = self._settings(seconds, warmup)
-        return self._stage.run(self._planner.share(plan), settings, f"{users} users")
+        return self._stage.run(self._planner.share(plan), settings, activity)
 
     def _describe(self, plan: CompiledPlan) -> None:
         self._hash, self._figures = self._planner.digest(plan), plan_figures(plan)
@@ -239,7 +278,11 @@ class _Rank:
         duration = self._setup.duration_seconds
 
         def probe(users: int) -> bool:
-            record = self._load_point(users, duration * PROBE_PART, duration * WARMUP_PART)
+            number = 1 + sum(phase.name == PROBE for phase in self._phases)
+            self._at = f"search, load point {number} of {_users(users)}"
+            activity = Activity(f"search, {_users(users)}", request="restore")
+            seconds, warmup = duration * PROBE_PART, duration * WARMUP_PART
+            record = self._load_point(users, seconds, warmup, activity)
             self._keep(PROBE, record, users)
             self._stage.reset(blocks)
             return self._met(record)
@@ -278,7 +321,11 @@ class _Rank:
             block_bytes=setup.shape.block_bytes,
             block_tokens=setup.shape.block_tokens,
         )
-        self._trials(lambda settings: self._stage.run(plan, settings, "restoring"), in_flight)
+
+        def once(settings: Settings, trial: int) -> RankRecord:
+            return self._stage.run(plan, settings, self._trial("restoring", trial))
+
+        self._trials(once, in_flight)
 
     def _operations(self) -> int:
         """How many blocks a plan of peak speed has."""
@@ -286,11 +333,12 @@ class _Rank:
         asked = int(MOST_BYTES_PER_SECOND * each / self._setup.shape.block_bytes)
         return min(max(asked, 1000), MOST_OPERATIONS)
 
-    def _trials(self, once: Callable[[Settings], RankRecord], users: int, **more: Any) -> None:  # noqa: ANN401
+    def _trials(self, once: Callable[[Settings, int], RankRecord], users: int, **more: Any) -> None:  # noqa: ANN401
         each = self._setup.duration_seconds / self._argument.trials
         for trial in range(1, self._argument.trials + 1):
             settings = self._settings(each * 5 / 6, each / 6, **more)
-            self._keep(SCORE, once(settings), users, trial)
+            self._at = f"trial {trial}/{self._argument.trials}"
+            self._keep(SCORE, once(settings, trial), users, trial)
 
     def _store(self) -> None:
         comm, setup = self._comm, self._setup
@@ -298,7 +346,7 @@ class _Rank:
         own = max(1, in_flight // comm.size)
         run = max(1, min(16, setup.capacity_blocks // comm.size // own // 2))
 
-        def once(settings: Settings) -> RankRecord:
+        def once(settings: Settings, trial: int) -> RankRecord:
             plan = store_plan(
                 (setup.seed << 40 ^ (comm.rank + 1) << 52) % (1 << 63),
                 setup.shape.block_bytes,
@@ -308,34 +356,33 @@ class _Rank:
                 keep_blocks=setup.capacity_blocks // comm.size,
                 tokens_per_block=setup.shape.block_tokens,
             )
-            record = self._stage.run(plan, settings, "storing")
+            record = self._stage.run(plan, settings, self._trial("storing", trial, "store"))
             self._stage.clear()
             return record
 
         self._trials(once, in_flight, ends_with_writes=True)
 
     def _replay(self) -> None:
-        plan = self._planner.replay()
-        self._describe(plan)
-        share = self._planner.share(plan)
-        for trial in range(1, self._argument.trials + 1):
-            settings = self._settings(self._setup.duration_seconds or None)
-            self._keep(SCORE, self._stage.run(share, settings, "replaying"), 0, trial)
-            if trial < self._argument.trials:
-                self._stage.clear()
+        self._whole(self._planner.replay(), self._setup.duration_seconds or None, "replaying", 0)
 
     def _v3(self) -> None:
         seconds = self._setup.duration_seconds
-        plan = self._planner.v3(seconds)
+        self._whole(self._planner.v3(seconds), seconds, "mlperf-v3", self._setup.users)
+
+    def _whole(self, plan: CompiledPlan, seconds: float | None, name: str, users: int) -> None:
+        """All trials of a plan that begins with an empty cache."""
         self._describe(plan)
         share = self._planner.share(plan)
         for trial in range(1, self._argument.trials + 1):
-            settings = self._settings(seconds)
-            self._keep(
-                SCORE, self._stage.run(share, settings, "mlperf-v3"), self._setup.users, trial
-            )
+            self._at = f"trial {trial}/{self._argument.trials}"
+            record = self._stage.run(share, self._settings(seconds), self._trial(name, trial))
+            self._keep(SCORE, record, users, trial)
             if trial < self._argument.trials:
                 self._stage.clear()
+
+
+def _users(count: int) -> str:
+    return f"{count} user{'s' * (count != 1)}"
 
 
 def foreign_libraries() -> list[str]:
