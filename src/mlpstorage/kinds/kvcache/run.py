@@ -118,11 +118,8 @@ class KvCacheRun:
     @property
     def cache_home(self) -> Path:
         """Where the cache is, or the root of the results if it will be in the run's directory."""
-        return (
-            user_path(self.options.cache_dir, _CACHE_DIR)
-            if self.options.cache_dir
-            else self.results_dir
-        )
+        asked = self.options.cache_dir
+        return user_path(asked, _CACHE_DIR) if asked else self.results_dir
 
     @cached_property
     def setup(self) -> Setup:
