@@ -166,7 +166,7 @@ class RunRecord:
             edition=identity.edition,
             division=plan.asked.name if plan.asked else "",
             warnings=tuple(warnings),
-            sources={**invocation.sources, **plan.sources},
+            sources={**plan.sources, **invocation.sources},
             start_time=utc_text(started),
             launcher_pid=launcher.pid,
             launcher_host=launcher.host,

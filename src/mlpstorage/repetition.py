@@ -29,15 +29,17 @@ from mlpstorage.core.events import Note
 from mlpstorage.core.rules import Category, incomplete, verdict_of
 from mlpstorage.core.run import RunId, Status, Turn
 from mlpstorage.core.units import format_seconds
-from mlpstorage.kinds.sets import member_of, set_view
+from mlpstorage.kinds.conclusion import brief
+from mlpstorage.kinds.recorded_verdict import recorded_verdict
+from mlpstorage.kinds.set_conclusion import SetEnding, conclude_set, view_of
 from mlpstorage.record import Part, ending_of, here, now
 from mlpstorage.report.sets import document_of, sections_of
+from mlpstorage.report.table import counted
 from mlpstorage.report.terminal import render
 from mlpstorage.store.codec import utc_text, write_json, write_text
 from mlpstorage.store.history import scan
 from mlpstorage.store.launcher import this_launcher
 from mlpstorage.store.layout import SET, RunDirectory, set_segments
-from mlpstorage.store.runs import read_runs
 from mlpstorage.store.sets import SetMember, SetRecord, write_set
 from mlpstorage.workflow import Execution
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlpstorage.core.events import Event
+    from mlpstorage.core.section import Section
     from mlpstorage.kinds.measurement import Measurement
     from mlpstorage.kinds.repetition import Repetition
     from mlpstorage.record import Invocation
@@ -62,14 +65,28 @@ def _nothing(_show: Show) -> None:
     """Nothing comes before most runs."""
 
 
+def _all_of(done: Execution) -> tuple[Section, ...]:
+    return done.sections
+
+
+def _everything(show: Show) -> Show:
+    return show
+
+
 @dataclass(frozen=True)
 class Step:
-    """One run for whoever shows it: `before` is called with the display, then the run is made."""
+    """One run for whoever shows it: `before` is called with the display, then the run is made.
+
+    `shown` is what is told of its result, which may be nothing; `heard` makes of a display one that
+    is spared what was told in an earlier run of the set.
+    """
 
     measurement: Measurement
     invocation: Invocation
     turn: Turn
     before: Callable[[Show], None] = _nothing
+    shown: Callable[[Execution], tuple[Section, ...]] = _all_of
+    heard: Callable[[Show], Show] = _everything
 
 
 def execute_set(
@@ -93,7 +110,8 @@ def execute_set(
     """
     first = repetition.make(repetition.turn(1, _seed()))
     if first.what_if:
-        return carry_out(Step(first, invocation, Turn(), _told(repetition)))
+        # The plan is shown once, by whoever shows the set.
+        return carry_out(Step(first, invocation, Turn(), _told(repetition), lambda _: ()))
     with _kept(repetition, first, invocation, resumed) as keeper:
         missing = keeper.missing()
         for count, place in enumerate(missing, start=1):
@@ -111,7 +129,7 @@ def _seed() -> int:
 
 def _told(repetition: Repetition) -> Callable[[Show], None]:
     names = [repetition.name_of(place) for place in range(1, len(repetition.roles) + 1)]
-    text = f"a set of {len(names)} runs: {', '.join(names)}"
+    text = f"a set of {counted(len(names), 'run')}: {', '.join(names)}"
     return lambda show: show(Note(text))
 
 
@@ -189,7 +207,7 @@ def _resuming_keeper(
         raise ConfigurationError(
             f"the set {resumed.set_id} was begun as {', '.join(roles)}",
             why=f"it would now be {', '.join(repetition.roles)}",
-            fix=f"start it anew: mlpstorage history rerun --id {resumed.set_id}",
+            fix=f"start it anew: mlpstorage history rerun {resumed.set_id}",
         )
     directory = RunDirectory(resumed.directory, record.benchmark_type, SET)
     results = first.results_dir.absolute()
@@ -213,6 +231,7 @@ class _Keeper:
         self._results, self.directory, self._record = results_dir, directory, record
         self._began, self._spent = time.monotonic(), record.runtime or 0.0
         self._new = new
+        self._warned: set[str] = set()
         if not new:
             self._check_gap()
         launcher = this_launcher()
@@ -279,7 +298,7 @@ class _Keeper:
             f"the set {self._record.set_id} can no longer be CLOSED: its last complete run ended "
             f"{format_seconds(late[0])} ago",
             why=f"the runs of a set are less than {format_seconds(late[1])} apart",
-            fix=f"start it anew: mlpstorage history rerun --id {self._record.set_id}",
+            fix=f"start it anew: mlpstorage history rerun {self._record.set_id}",
         )
 
     def step(self, place: int, pause: float) -> Step:
@@ -295,7 +314,26 @@ class _Keeper:
 
         part = Part(self._record.set_id, turn, lambda run, where: self._begun(turn, run, where))
         invocation = replace(self._invocation, part=part)
-        return Step(self._repetition.make(turn), invocation, turn, before)
+        measurement = self._repetition.make(turn)
+
+        def shown(done: Execution) -> tuple[Section, ...]:
+            # Without a record, what was ended came before the runs: it is shown as the whole.
+            return () if self._new else brief(done.sections, text)
+
+        return Step(measurement, invocation, turn, before, shown, self._heard)
+
+    def _heard(self, show: Show) -> Show:
+        """The display without the warnings that an earlier run of the set has told."""
+        before = frozenset(self._warned)
+
+        def told(event: Event) -> None:
+            if isinstance(event, Note) and event.level == "warning":
+                if event.text in before:
+                    return
+                self._warned.add(event.text)
+            show(event)
+
+        return told
 
     def _begun(self, turn: Turn, run_id: str, directory: Path) -> None:
         self._new = False
@@ -365,32 +403,39 @@ class _Keeper:
         return execution
 
     def _view(self) -> RunSet:
-        """The set as reports see it; of a place that was tried again, the latest attempt."""
-        kind = self._results / self.directory.path.relative_to(self._results).parts[0]
-        found = [run for run in read_runs(kind).runs if run.set_id == self._record.set_id]
-        wanted = {member.run_id for member in self._record.members}
-        latest = [run for run in found if run.run_id in wanted]
-        return set_view([member_of(run) for run in sorted(latest, key=lambda run: run.run_id)])
+        """The set as reports see it.
+
+        Raises:
+            ConfigurationError: its runs are gone.
+        """
+        view = view_of(self._record, self.directory.path, self._results)
+        if view is None:
+            raise ConfigurationError(
+                f"the runs of the set {self._record.set_id} are gone",
+                why=f"none of them is in {self._results} any more",
+                fix=f"start it anew: mlpstorage history rerun {self._record.set_id}",
+            )
+        return view
 
     def _execution(
         self, view: RunSet, code: int, unfinished: dict[str, Any] | None = None
     ) -> Execution:
-        next_command = self.again if code == InterruptedRunError.exit_code else ""
+        again = self.again if code == InterruptedRunError.exit_code else ""
+        if again:
+            again += f" --results-dir {shlex.quote(str(self._results))}"
         document = {
             **document_of(view),
             "result_dir": str(self.directory.path),
             "exit_code": code,
-            "next": next_command or None,
+            "next": again or None,
         }
         if unfinished:
             document["verdict"] = unfinished
-        roles = len(self._repetition.roles)
-        names = [self._repetition.name_of(place) for place in range(1, roles + 1)]
-        parts = {
-            member.run_id: name
-            for member, name in zip(self._record.members, names, strict=True)
-            if member.run_id
-        }
-        return Execution(
-            code, sections_of(view, parts, self.directory.path, next_command), document
+        members = enumerate(self._record.members, start=1)
+        parts = [(self._repetition.name_of(place), member.run_id) for place, member in members]
+        place = self.directory.path
+        ending = SetEnding(
+            view, self._record, place, self._results, recorded_verdict(unfinished), again
         )
+        sections = sections_of(view, parts, place, whole=not again)
+        return Execution(code, (*sections, conclude_set(ending)), document)

@@ -80,6 +80,23 @@ def test_tuning_and_options_are_configuration() -> None:
     ]
 
 
+def test_what_comes_to_the_same_does_not_differ() -> None:
+    """A division asked for by default or by a flag, and a place by two names, are the same."""
+    args = {"results_dir": "/r", "json": False, "drop_caches": "auto"}
+    plain = record(args={**args, "data_dir": "/a/b", "open": False}, division="OPEN")
+    asked = record(
+        args={**args, "data_dir": "b", "open": True, "allow_invalid_params": True},
+        division="OPEN",
+        working_directory="/a",
+    )
+    comparer = comparer_of("training")
+    assert comparer is not None
+    assert differing(plain, asked, comparer).configuration == ()
+    closed = record(args={**args, "data_dir": "/a/b", "closed": True}, division="CLOSED")
+    (one,) = differing(plain, closed, comparer).configuration
+    assert (one.name, one.before, one.after) == ("division", "OPEN", "CLOSED")
+
+
 def test_hosts_are_told_apart_by_what_they_are() -> None:
     """Their number, names, memory and cores; strange records of others do no harm."""
     more = {"hosts": [host("one"), host("two", memory={"total": 2 << 30})]}

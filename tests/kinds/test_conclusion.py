@@ -10,7 +10,8 @@ import msgspec
 
 from mlpstorage.core.rules import Category, Issue, Verdict, incomplete
 from mlpstorage.core.run import Status
-from mlpstorage.kinds.conclusion import Ending, conclude, previous
+from mlpstorage.core.section import Section
+from mlpstorage.kinds.conclusion import Ending, brief, conclude, previous
 from mlpstorage.report.terminal import render
 from mlpstorage.store.codec import Metadata, write_json, write_metadata
 
@@ -106,4 +107,42 @@ def test_phases_of_a_run_have_limits_of_their_own(tmp_path: Path) -> None:
     """Where writing and reading were limited by different things, both are named."""
     summary = {"bottleneck": {"save": {"verdict": "storage-bound"}, "load": {"verdict": "mixed"}}}
     found = Ending(METADATA, tmp_path, tmp_path, summary, Verdict(Category.CLOSED), stopped=False)
-    assert "save: storage-bound, load: mixed" in render((conclude(found),))
+    assert "writing: storage-bound, reading: mixed" in render((conclude(found),))
+
+
+def test_runs_of_a_set_point_to_the_set(tmp_path: Path) -> None:
+    """A run of a set that was stopped has one thing to do next, and that is the set's."""
+    member = msgspec.structs.replace(METADATA, set_id="set-1", set_role="measured")
+    cut = Verdict(Category.INVALID, (incomplete("5 epochs", "epoch 2/5"),))
+    ending = Ending(member, tmp_path / "b", tmp_path, summary_of(1), cut, stopped=True)
+    text = render((conclude(ending),))
+    assert f"go on with the set: mlpstorage resume set-1 --results-dir {tmp_path}" in text
+    assert "run it again" not in text
+
+
+def test_the_previous_run_is_none_of_the_same_set(tmp_path: Path) -> None:
+    """A run is not held against another of its set, nor against any warm-up."""
+    change = msgspec.structs.replace
+    member = change(METADATA, set_id="set-2", set_role="measured")
+    stored(tmp_path, "20261124_010000", change(member, set_id="set-1"), summary_of(7))
+    warm_up = change(member, set_id="set-1", set_role="warm-up")
+    stored(tmp_path, "20261124_020000", warm_up, summary_of(8))
+    stored(tmp_path, "20261124_030000", member, summary_of(9))
+    assert previous(tmp_path / "20261124_100000", member) == summary_of(7)
+
+
+def test_a_run_of_a_set_is_told_briefly(tmp_path: Path) -> None:
+    """Verdict, headline, limit and directory are kept; warnings and what to do next are not."""
+    warned = msgspec.structs.replace(METADATA, warnings=("the clocks differ",))
+    verdict = Verdict(Category.INVALID, (SLOW,))
+    ending = Ending(warned, tmp_path / "b", tmp_path, summary_of(10, 12), verdict, stopped=False)
+    whole = (Section("result", lines=("long",)), conclude(ending))
+    assert "the clocks differ" in render(whole)
+    text = render(brief(whole, "run 2 of 6: measured 1/5"))
+    assert text.startswith("run 2 of 6: measured 1/5\n  verdict")
+    assert "10 to 12 over 2 epochs" in text
+    assert "storage-bound" in text
+    assert str(tmp_path / "b") in text
+    for absent in ("long", "clocks", "next", "explain"):
+        assert absent not in text
+    assert brief(whole[:1], "run 2") == whole[:1]

@@ -271,7 +271,7 @@ def test_the_draft_of_a_system(results: Results, tmp_path: Path) -> None:
     chosen = plan_submission(results.root, division="CLOSED", organisation="acme", system="box")
     root = package(chosen, tmp_path / "out")
     path = root / "closed/acme/systems/box.yaml"
-    with pytest.raises(ConfigurationError, match=r"box.yaml:\d+: storage.product is not filled"):
+    with pytest.raises(ConfigurationError, match=r"product \(line \d+\), .*protocol"):
         read_system(path)
     text = path.read_text(encoding="utf-8")
     text = text.replace(f"usable_capacity_bytes: {TO_DO}", "usable_capacity_bytes: 5")

@@ -13,6 +13,7 @@ from mlpstorage.report.model import (
     Curve,
     Finding,
     HostView,
+    Limit,
     Line,
     Metric,
     PhaseSpan,
@@ -100,6 +101,7 @@ def run(
         directory=Path("/results") / "x",
         executed_command=f"mlpstorage training run --model {text}",
         warnings=(f"warning {text}",),
+        limits=(Limit("mixed" if number % 2 else "storage-bound", f"why {text}"),),
         details=more,
     )
 

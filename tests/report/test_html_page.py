@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,8 @@ def test_the_page_tells_what_there_is() -> None:
     text = " ".join(" ".join(hostile_page("unet3d").text).split())
     for expected in (
         "OPEN", "what unet3d", "fix unet3d", "expected unet3d, is unet3d", "92.50", "± 0.5",
-        "flag unet3d", "train.unet3d", "why unet3d", "could not be judged", "warm-up", "run 2",
+        "flag unet3d", "train.unet3d", "why unet3d", "could not be judged", "warm-up", "measured 2",
+        "2 ranks on 1 host", "mixed in 1 of 2", "storage-bound in 1 of 2", "why unet3d",
         "lowest 10 samples/s (rank 0 on unet3d)", "mlpstorage training run --model unet3d",
         "warning unet3d", "it broke: unet3d", "summary.json: unet3d", "x_metadata.json: unet3d",
     ):  # fmt: skip
@@ -124,6 +126,35 @@ def test_a_set_without_a_measured_run_is_shown_as_it_ended() -> None:
     (row,) = [n for n, (name, a) in enumerate(found.elements) if name == "tr" and "data-set" in a]
     badges = [a for name, a in found.elements[row:] if name == "span" and "badge" in str(a)]
     assert badges[0] == {"class": "badge is-broken"}
+
+
+def test_the_overview_tells_sets_of_one_workload_apart() -> None:
+    """Each row has the start, the id, ranks and hosts in the right number, and what differs."""
+    one = replace(
+        run_set(run(1)), id="set-a", ranks=1, hosts=1, differs=(("reader.read_threads", "8"),)
+    )
+    other = replace(run_set(run(1)), id="set-b", not_a_set="not a set: a result needs more")
+    text = " ".join(" ".join(Reader(render(document(one, other))).text).split())
+    for expected in (
+        "set-a", "set-b", "1 rank on 1 host", "2 ranks on 1 host", "reader.read_threads 8",
+        "2026-11-24 17:22", "1 set, 1 run, 1 single run", "not a set: a result needs more",
+    ):  # fmt: skip
+        assert expected in text, expected
+    assert "1 ranks" not in text
+
+
+def test_hosts_over_time_bear_their_own_names(tmp_path: Path) -> None:
+    """The host that was asked as localhost is called as everywhere else in the page."""
+    samples = [{**sample(n), "hostname": "node07"} for n in range(9)]
+    whole = details("n", write_series(tmp_path / "x_timeseries.json", {"localhost": samples}))
+    html = render(document(run_set(run(1, more=lambda: whole))))
+    assert "node07" in html
+    assert "localhost" not in html
+    twins = dict.fromkeys(("10.0.0.1", "10.0.0.2"), samples)
+    whole = details("n", write_series(tmp_path / "x_timeseries.json", twins))
+    html = render(document(run_set(run(1, more=lambda: whole))))
+    assert "10.0.0.1" in html
+    assert "10.0.0.2" in html
 
 
 def test_an_empty_report_says_so() -> None:

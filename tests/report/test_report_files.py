@@ -3,7 +3,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from mlpstorage.core.rules import Category
 from mlpstorage.core.run import Status
@@ -90,11 +92,13 @@ def test_setups_are_kept_apart(tmp_path: Path) -> None:
     results.add(summary=training_summary(), num_processes=2)
     results.add(summary=training_summary(), parameters={"reader": {"read_threads": 9}})
     results.add(summary=training_summary())
-    assert sorted(len(one.runs) for one in report_of(tmp_path).sets) == [1, 1, 1, 2]
+    for _ in range(4):
+        results.add(summary=training_summary())
+    assert sorted(len(one.runs) for one in report_of(tmp_path).sets) == [1, 1, 1, 6]
 
 
 def test_sittings(tmp_path: Path) -> None:
-    """Six runs of one sitting are a warm-up and five; a day later another sitting begins."""
+    """Six runs by hand are a warm-up and five; one more, a day later, is a single run."""
     results = Results(tmp_path)
     for number in range(6):
         results.add(summary=training_summary(), pause=60 if number < 5 else 86_400)
@@ -103,7 +107,124 @@ def test_sittings(tmp_path: Path) -> None:
     assert [run.role.value for run in first.runs] == ["warm-up", *["measured"] * 5]
     assert first.verdict is Category.CLOSED
     assert len(second.runs) == 1
-    assert [finding.rule for finding in second.findings] == ["2.1.17"]
+    assert first.not_a_set == ""
+    assert second.not_a_set.startswith("not a set: a result needs a warm-up and 5 measured runs")
+
+
+def test_a_few_runs_by_hand_are_no_set(tmp_path: Path) -> None:
+    """Three runs with one seed and one failure are single runs, each judged, none accused."""
+    results = Results(tmp_path)
+    alike: dict[str, Any] = {"parameters": {"train": {"seed": 7}}}
+    results.add(summary=training_summary(40.0), **alike)
+    results.add(summary=training_summary(20.0), verdict="OPEN", pause=1800, **alike)
+    results.add(status=Status.FAILED, verdict=None, error={"what": "no space"}, **alike)
+    document = report_of(tmp_path)
+    assert [one.state for one in document.sets] == ["CLOSED", "OPEN", "failed"]
+    assert not any(one.findings or one.unjudged for one in document.sets)
+    text = render(sections_of(document))
+    assert "3 single runs in" in text
+    assert text.count("not a set: a result needs") == 3
+    assert all(one["not_a_set"] for one in as_json(document)["sets"])
+
+
+def test_runs_that_a_record_ties_together_are_a_set(tmp_path: Path) -> None:
+    """A set of two runs is judged as a set, and so are few runs in the tree of a submission."""
+    Results(tmp_path / "own").training_set(runs=2)
+    (one,) = report_of(tmp_path / "own").sets
+    assert "2.1.17" in {finding.rule for finding in one.findings}
+    theirs = Results(tmp_path / "closed/acme/results/box")
+    theirs.add(summary=training_summary())
+    theirs.add(summary=training_summary())
+    (one,) = report_of(tmp_path / "closed").sets
+    assert len(one.runs) == 2
+    assert "2.1.17" in {finding.rule for finding in one.findings}
+
+
+def limited(*verdicts: Any) -> list[dict[str, Any]]:  # noqa: ANN401 (any JSON value)
+    """Summaries of runs that were limited so."""
+    return [
+        {**training_summary(), "bottleneck": {"verdict": verdict, "explanation": f"why {verdict}"}}
+        for verdict in verdicts
+    ]
+
+
+def test_what_limited_runs_and_sets(tmp_path: Path) -> None:
+    """One word where all runs agree, else each with its count; in JSON, CSV and on the terminal."""
+    results = Results(tmp_path)
+    for summary in limited("storage-bound", "mixed", "storage-bound"):
+        results.add(summary=summary, set_id="s", set_role="measured")
+    (summary,) = limited("network-bound")
+    results.add(summary=summary, set_id="t", set_role="measured")
+    document = report_of(tmp_path)
+    one, other = as_json(document)["sets"]
+    assert one["limited_by"] == "storage-bound in 2 of 3, mixed in 1 of 3"
+    assert one["bottleneck"][0] == {
+        "phase": None, "verdict": "storage-bound", "explanation": "why storage-bound",
+        "runs": 2, "of": 3,
+    }  # fmt: skip
+    assert [run["limited_by"] for run in one["runs"]] == ["storage-bound", "mixed", "storage-bound"]
+    assert other["limited_by"] == "network-bound"
+    rows = rows_of(as_csv(document))
+    assert {row["limited_by"] for row in rows if row["set_id"] == "s" and row["run_id"]} == {
+        "storage-bound", "mixed",
+    }  # fmt: skip
+    assert list(rows[0])[-1] == "limited_by"
+    text = render(sections_of(document))
+    assert "storage-bound in 2 of 3 (first run: why storage-bound)" in text
+    assert "network-bound (why network-bound)" in text
+
+
+def test_phases_are_limited_by_themselves(tmp_path: Path) -> None:
+    """Writing and reading of checkpoints each have what limited them."""
+    bottleneck = {"save": {"verdict": "storage-bound"}, "load": {"verdict": "mixed"}}
+    summary = {
+        "metric": {"save_checkpoint_duration_mean_seconds": 1.0}, "bottleneck": bottleneck,
+        "save": {"checkpoints": 10}, "load": {"checkpoints": 10},
+    }  # fmt: skip
+    Results(tmp_path).add("checkpointing", ("checkpointing", "m"), summary=summary, model="m")
+    (one,) = as_json(report_of(tmp_path))["sets"]
+    assert one["limited_by"] == "writing: storage-bound, reading: mixed"
+    assert [limit["phase"] for limit in one["bottleneck"]] == ["writing", "reading"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "summary"),
+    [
+        ("training", training_summary()),
+        ("checkpointing", {"metric": {"save_checkpoint_duration_mean_seconds": 1.0}}),
+        ("vector_database", {"throughput_qps": 5.0}),
+        ("kv_cache", {"metric": {"read_gbps": 2.0}}),
+    ],
+)
+@pytest.mark.parametrize(
+    "found", [None, 7, "mixed", [], {"verdict": 7}, {"verdict": "a", "explanation": {}},
+              {"save": [], "load": {"verdict": ""}}, {"verdict": "x\ud800"}],
+)  # fmt: skip
+def test_a_strange_bottleneck_spoils_nothing(
+    tmp_path: Path, kind: str, summary: dict[str, Any], found: Any  # noqa: ANN401 (any JSON value)
+) -> None:  # fmt: skip
+    """Whatever stands where the bottleneck should, the run keeps its figures."""
+    path = Results(tmp_path).add(kind, (kind, "run"), model="m")
+    (path / "summary.json").write_text(json.dumps({**summary, "bottleneck": found}))
+    document = report_of(tmp_path)
+    (one,) = document.sets
+    assert one.metrics
+    assert as_csv(document)
+    assert render(sections_of(document))
+
+
+def test_sets_of_one_workload_are_told_apart(tmp_path: Path) -> None:
+    """The settings in which sets differ are named, with the values of each; seeds are none."""
+    results = Results(tmp_path)
+    for threads in (4, 8):
+        parameters = {"reader": {"read_threads": threads, "batch_size": 7}, "train": {}}
+        results.add(summary=training_summary(), parameters=parameters)
+    results.add(summary=training_summary(), accelerator="a100")
+    found = {one.accelerator + str(dict(one.differs)) for one in report_of(tmp_path).sets}
+    assert found == {
+        "h100{'reader.read_threads': '4'}", "h100{'reader.read_threads': '8'}", "a100{}",
+    }  # fmt: skip
+    assert "reader.read_threads 8" in render(sections_of(report_of(tmp_path)))
 
 
 def test_findings_that_runs_share_are_told_once(tmp_path: Path) -> None:

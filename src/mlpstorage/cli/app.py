@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlpstorage import __version__
 from mlpstorage.cli.binding import load
-from mlpstorage.cli.groups import GROUPS, group_named, verb_named, with_verb
+from mlpstorage.cli.groups import GROUPS, group_named, verb_named, with_help_flag, with_verb
 from mlpstorage.cli.help import help_asked
 from mlpstorage.cli.surroundings import deliver, secure_streams, signals_end_in_order
 from mlpstorage.core.errors import EXIT_OK, UsageError, did_you_mean
@@ -28,7 +28,7 @@ def run(argv: Sequence[str]) -> int:
         KeyboardInterrupt: the user, or a signal, ended it.
     """
     secure_streams()
-    argv = with_verb(argv)
+    argv = with_verb(with_help_flag(argv))
     text = help_asked(argv)
     if text is not None or list(argv) == ["--version"]:
         deliver(partial(say, text if text is not None else f"mlpstorage {__version__}"))
@@ -44,16 +44,12 @@ def _named(argv: Sequence[str]) -> tuple[CommandGroup, Verb]:
     Raises:
         UsageError: they name none.
     """
+    _refuse_flag(argv[0])
     group = group_named(argv[0])
-    first = next((word for word in argv[:2] if word.startswith("-")), None)
-    if first is not None:
-        raise UsageError(
-            f"{first!r} stands before the command",
-            fix="write: mlpstorage COMMAND SUBCOMMAND [options]; mlpstorage --help lists them",
-        )
     if group is None:
         fix = did_you_mean(argv[0], [group.name for group in GROUPS])
         raise UsageError(f"unknown command {argv[0]!r}", fix=fix)
+    _refuse_flag(argv[1])
     verb = verb_named(group, argv[1])
     if verb is None:
         fix = did_you_mean(argv[1], [verb.name for verb in group.verbs])
@@ -61,13 +57,22 @@ def _named(argv: Sequence[str]) -> tuple[CommandGroup, Verb]:
     return group, verb
 
 
+def _refuse_flag(word: str) -> None:
+    if word.startswith("-"):
+        raise UsageError(
+            f"{word!r} stands before the command",
+            fix="write: mlpstorage COMMAND SUBCOMMAND [options]; mlpstorage --help lists them",
+        )
+
+
 def _call(group: CommandGroup, verb: Verb, argv: Sequence[str]) -> int:
     from cyclopts import App, CycloptsError
 
     from mlpstorage.cli.binding import command_of
     from mlpstorage.cli.layers import fill
-    from mlpstorage.cli.usage import usage_error
+    from mlpstorage.cli.usage import refuse_foreign_flags, usage_error
 
+    refuse_foreign_flags(argv[2:], group, verb)
     act = partial(_perform, verb, tuple(argv))
     app = App(
         name="mlpstorage",
@@ -80,7 +85,7 @@ def _call(group: CommandGroup, verb: Verb, argv: Sequence[str]) -> int:
     try:
         code = app(argv[2:], exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        raise usage_error(error, f"mlpstorage {group.name} {verb.name}".rstrip(), verb) from error
+        raise usage_error(error, group, verb) from error
     return int(code)
 
 

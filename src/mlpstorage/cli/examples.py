@@ -36,8 +36,8 @@ EXAMPLES: dict[tuple[str, str], tuple[str, ...]] = {
     ("kvcache", "datasize"): ("mlpstorage kvcache datasize --model llama3.1-8b",),
     ("kvcache", "run"): ("mlpstorage kvcache run --model llama3.1-8b --cache-dir /mnt/storage/kv",),
     ("history", "list"): ("mlpstorage history list --limit 10",),
-    ("history", "show"): ("mlpstorage history show --id 3",),
-    ("history", "rerun"): ("mlpstorage history rerun --id 3",),
+    ("history", "show"): ("mlpstorage history show 3",),
+    ("history", "rerun"): ("mlpstorage history rerun 3",),
     ("reports", "reportgen"): ("mlpstorage reports reportgen --results-dir results",),
     ("reports", "validate"): ("mlpstorage reports validate submission",),
     ("reports", "package"): (
@@ -48,14 +48,28 @@ EXAMPLES: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("rules", "list"): ("mlpstorage rules list --kind training --phase plan",),
     ("rules", "explain"): ("mlpstorage rules explain 3.3.2",),
-    ("explain", ""): ("mlpstorage explain 3.3.2", "mlpstorage explain places.shared"),
+    ("explain", ""): (
+        "mlpstorage explain",
+        "mlpstorage explain 3.3.2",
+        "mlpstorage explain places.shared",
+    ),
     ("resume", ""): ("mlpstorage resume",),
     ("compare", ""): ("mlpstorage compare 3 4",),
     ("lockfile", "generate"): ("mlpstorage lockfile generate",),
     ("lockfile", "verify"): (f"mlpstorage lockfile verify {_TWO_HOSTS}",),
     ("doctor", ""): (f"mlpstorage doctor {_TWO_HOSTS} {_DATA}",),
     ("engine", "install"): ("mlpstorage engine install dlio",),
-    ("completion", ""): ("mlpstorage completion bash > ~/.local/share/bash-completion/mlpstorage",),
+    ("completion", ""): (
+        (
+            "mkdir -p ~/.local/share/bash-completion/completions && mlpstorage completion bash > "
+            "~/.local/share/bash-completion/completions/mlpstorage"
+        ),
+        "mkdir -p ~/.zfunc && mlpstorage completion zsh > ~/.zfunc/_mlpstorage",
+        (
+            "mkdir -p ~/.config/fish/completions && mlpstorage completion fish > "
+            "~/.config/fish/completions/mlpstorage.fish"
+        ),
+    ),
 }
 
 

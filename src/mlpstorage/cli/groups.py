@@ -21,7 +21,7 @@ UTILITIES = (
     ),
     command_group(
         "reports",
-        "Reports: what all results say, whether they are valid, how they are submitted.",
+        "What all results say, whether they are valid, their submission.",
         "mlpstorage.cli.reports",
         reportgen="Judge every run and set: a table, results.json, results.csv, report.html.",
         validate="Check the structure and the rules of a whole submission.",
@@ -79,7 +79,7 @@ UTILITIES = (
     ),
     CommandGroup(
         "doctor",
-        "Check hosts, directories, MPI and packages before a benchmark does.",
+        "Check hosts, directories, MPI and packages before a run does.",
         (
             Verb(
                 "",
@@ -97,11 +97,11 @@ UTILITIES = (
     ),
     CommandGroup(
         "completion",
-        "Completion of commands and flags for your shell.",
+        "TAB in your shell completes commands, flags, values and paths.",
         (
             Verb(
                 "",
-                "Print the script that completes commands and flags: bash, zsh or fish.",
+                "Print the script by which bash, zsh or fish complete what you type.",
                 "mlpstorage.cli.completion.options:CompletionOptions",
                 "mlpstorage.cli.completion.commands:completion",
             ),
@@ -109,6 +109,8 @@ UTILITIES = (
     ),
 )
 GROUPS: tuple[CommandGroup, ...] = (*KINDS, *UTILITIES)
+# The word that asks for help where a command would stand.
+HELP = "help"
 
 
 def group_named(name: str) -> CommandGroup | None:
@@ -126,4 +128,21 @@ def with_verb(argv: Sequence[str]) -> tuple[str, ...]:
     group = group_named(argv[0]) if argv else None
     if group is not None and verb_named(group, "") is not None:
         return (argv[0], "", *argv[1:])
+    return tuple(argv)
+
+
+def with_help_flag(argv: Sequence[str]) -> tuple[str, ...]:
+    """The words, with `help` in the place of a command turned into the flag that asks for it.
+
+    >>> with_help_flag(["help", "training", "run"])
+    ('training', 'run', '--help')
+    >>> with_help_flag(["training", "help"])
+    ('training', '--help')
+    """
+    first, second = (*argv[:2], "", "")[:2]
+    if first == HELP:
+        return (*argv[1:], "--help")
+    group = group_named(first)
+    if group is not None and second == HELP and verb_named(group, "") is None:
+        return (first, *argv[2:], "--help")
     return tuple(argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,12 @@ def _carry_out(values: Mapping[str, Any], step: Step, *, told: bool = True) -> E
 
     with Audience(_display(values)) as audience:
         step.before(audience.show)
-        done = execute(step.measurement, step.invocation, audience.show, step.turn)
-    if told:
-        _tell(done, as_json=bool(values["json"]))
+        is_stream = values.get("progress") == "json"  # programs hear every run as if it were alone
+        show = audience.show if is_stream else step.heard(audience.show)
+        done = execute(step.measurement, step.invocation, show, step.turn)
+    sections = step.shown(done)
+    if told and sections:
+        _tell(replace(done, sections=sections), as_json=bool(values["json"]))
     return done
 
 

@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpstorage.cli.binding import load
 from mlpstorage.cli.examples import examples_of
 from mlpstorage.cli.groups import GROUPS
-from mlpstorage.cli.help import EXIT_CODES, LAYERS, explanation, spelling, usage_line
-from mlpstorage.core.options import opt_of
+from mlpstorage.cli.help import (
+    EXIT_CODES,
+    LAYERS,
+    explanation,
+    grouped_options,
+    spelling,
+    usage_line,
+)
 
 if TYPE_CHECKING:
+    import dataclasses
     from collections.abc import Iterator
 
     from mlpstorage.core.commands import CommandGroup, Verb
@@ -64,12 +69,10 @@ def _command(group: CommandGroup, verb: Verb) -> Iterator[str]:
         yield "```sh"
         yield from examples
         yield "```\n"
-    fields = dataclasses.fields(load(verb.options))
-    for title in dict.fromkeys(opt_of(field).group for field in fields):
+    for title, fields in grouped_options(verb):
         yield f"{'###' if verb.name else '##'} {title}\n"
         for field in fields:
-            if opt_of(field).group == title:
-                yield f"- `{spelling(field)}`  \n  {_cell(field)}"
+            yield f"- `{spelling(field)}`  \n  {_cell(field)}"
         yield ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,16 @@ if TYPE_CHECKING:
     from mlpstorage.kinds.comparing import Comparer
     from mlpstorage.store.codec import Metadata
 
-# Options that say where a result goes and how it is shown, or that stand in parameters already.
+# Options that say where a result goes and how it is shown, that stand in parameters already, or
+# that say what is asked for, which the division does whatever the words were.
 _ASIDE = frozenset(
     {
         "config_file", "results_dir", "json", "quiet", "verbose", "debug", "progress", "display",
         "what_if", "params", "loops", "no_warm_up", "model", "accelerator_type",
-        "num_accelerators", "num_processes",
+        "num_accelerators", "num_processes", "closed", "open", "allow_invalid_params",
     }
 )  # fmt: skip
+_PLACES = ("_dir", "_folder")
 _MISSING = "–"
 _LONGEST = 60
 
@@ -95,12 +98,23 @@ def _leaves(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _options(metadata: Metadata) -> dict[str, Any]:
-    """Options by their flags; a place or a number that the hosts say anyway is left to them."""
+    """Options by their flags, places as they are reached; what hosts say anyway is left to them."""
     return {
-        f"--{name.rstrip('_').replace('_', '-')}": value
+        f"--{name.rstrip('_').replace('_', '-')}": _place(name, value, metadata.working_directory)
         for name, value in metadata.args.items()
         if name not in _ASIDE
     }
+
+
+def _place(name: str, value: Any, here: str) -> Any:  # noqa: ANN401 (any JSON value)
+    """A directory with the one that it is relative to; another value as it is.
+
+    >>> _place("data_dir", "data", "/home/a"), _place("data_dir", "/data/", "/home/a")
+    ('/home/a/data', '/data')
+    """
+    if not name.endswith(_PLACES) or not isinstance(value, str) or not value or "://" in value:
+        return value
+    return posixpath.normpath(posixpath.join(here, value))
 
 
 def _program(metadata: Metadata) -> dict[str, Any]:
@@ -108,6 +122,7 @@ def _program(metadata: Metadata) -> dict[str, Any]:
         "engine": metadata.engine or None,
         "mlpstorage": metadata.mlpstorage_version or None,
         "edition": metadata.edition or None,
+        "division": metadata.division or None,
     }
 
 

@@ -10,7 +10,7 @@ from mlpstorage.core.commands import command_group
 KINDS = (
     command_group(
         "training",
-        "Training data loading: how many emulated accelerators can storage feed?",
+        "Training: how many emulated accelerators can storage feed?",
         "mlpstorage.kinds.training",
         datasize="Work out the least valid data set, and the commands to use next.",
         datagen="Generate a data set, or go on where a killed generation stopped.",
@@ -19,7 +19,7 @@ KINDS = (
     ),
     command_group(
         "checkpointing",
-        "Checkpoints of large models: how fast does storage take and give back their state?",
+        "Checkpoints of large models: how fast written and read back?",
         "mlpstorage.kinds.checkpointing",
         datasize="Work out how large a checkpoint is, in all, per process and per host.",
         run="Write checkpoints, and read them back.",
@@ -27,7 +27,7 @@ KINDS = (
     ),
     command_group(
         "vectordb",
-        "Vector search: how many queries per second does storage sustain, at what recall?",
+        "Vector search: how many queries per second, at what recall?",
         "mlpstorage.kinds.vectordb",
         datasize="Work out memory, disk and hours, for every backend.",
         datagen="Make vectors, queries and their exact neighbours, or go on with them.",
@@ -35,7 +35,7 @@ KINDS = (
     ),
     command_group(
         "kvcache",
-        "KV-cache offload of LLM inference: how many users can storage serve?",
+        "KV cache of LLM inference: how many users can storage serve?",
         "mlpstorage.kinds.kvcache",
         datasize="Work out space, memory, time, and what the plan's hits and bytes will be.",
         run="Fill a cache, and serve users from it.",

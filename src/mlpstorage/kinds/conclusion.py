@@ -16,6 +16,8 @@ from mlpstorage.core.rules import INCOMPLETE, Category
 from mlpstorage.core.run import Status
 from mlpstorage.core.section import Row, Section
 from mlpstorage.kinds.comparing import comparer_of
+from mlpstorage.kinds.repetition import WARM_UP
+from mlpstorage.report.limits import limits_of, together, words
 from mlpstorage.store.codec import encode, read_json, read_metadata
 from mlpstorage.store.layout import METADATA_SUFFIX
 from mlpstorage.store.runs import SUMMARY
@@ -26,11 +28,14 @@ if TYPE_CHECKING:
 
     from mlpstorage.core.measures import Measure
     from mlpstorage.core.rules import Issue, Verdict
+    from mlpstorage.report.limits import SharedLimit
     from mlpstorage.store.codec import Metadata
 
 # How many earlier runs are looked at for one of the same plan.
-_LOOKED_AT = 50
+LOOKED_AT = 50
 _HEADLINES = 3
+TITLE = "in short"
+_WARNINGS, _NEXT = "warnings", "next"
 
 
 @dataclass(frozen=True)
@@ -49,54 +54,73 @@ def conclude(ending: Ending) -> Section:
     """The last block of a run."""
     before = previous(ending.directory, ending.metadata)
     rows = [
-        *_verdict(ending),
+        *verdict_rows(ending.verdict, stopped=ending.stopped),
         *_headlines(ending, before),
-        *_limits(ending.summary.get("bottleneck")),
-        *_warnings(ending.metadata.warnings),
+        *limit_rows(together([limits_of(ending.summary.get("bottleneck"))])),
+        *warning_rows(ending.metadata.warnings),
         Row("files", str(ending.directory)),
-        *(Row("next" if not number else "", text) for number, text in enumerate(_next(ending))),
+        *next_rows(_next(ending)),
     ]
-    return Section("in short", rows=tuple(rows))
+    return Section(TITLE, rows=tuple(rows))
 
 
-def _verdict(ending: Ending) -> Iterator[Row]:
-    verdict = ending.verdict
+def brief(sections: Sequence[Section], title: str) -> tuple[Section, ...]:
+    """What a run of a set shows of its result: its last block without what the set's block says."""
+    if not sections or sections[-1].title != TITLE:
+        return tuple(sections)
+    rows = sections[-1].rows
+    until = next((n for n, row in enumerate(rows) if row.label == _NEXT), len(rows))
+    kept = tuple(row for row in rows[:until] if row.label != _WARNINGS)
+    return (Section(title, rows=kept, lines=("",)),)  # what follows is printed by itself
+
+
+def verdict_rows(verdict: Verdict | None, *, stopped: bool) -> Iterator[Row]:
+    """The verdict with its first reason; how it ended, where it is not judged."""
     if verdict is None:
-        yield Row("status", "interrupted, and can go on" if ending.stopped else "complete")
+        yield Row("status", "interrupted, and can go on" if stopped else "complete")
         return
     worst = [issue for issue in verdict.issues if issue.category is verdict.category]
     worst.sort(key=lambda issue: issue.rule != INCOMPLETE)  # what the user did explains the rest
     note = f"{worst[0].rule}: {worst[0].what}" if worst else ""
     more = f", and {len(worst) - 1} more" if len(worst) > 1 else ""
-    interrupted = " (interrupted)" if ending.stopped else ""
+    interrupted = " (interrupted)" if stopped else ""
     yield Row("verdict", f"{verdict.category.name}{interrupted}", f"{note}{more}")
 
 
 def _headlines(ending: Ending, before: Mapping[str, Any] | None) -> Iterator[Row]:
-    """The first figures, each with the range of its parts, and the change since last time."""
     comparer = comparer_of(ending.metadata.benchmark_type)
-    if comparer is None:
-        return
-    earlier = {m.name: m for m in comparer.measures_of(before)} if before else {}
-    for measure in comparer.measures_of(ending.summary)[:_HEADLINES]:
-        told = [_range(measure), _change(measure, earlier.get(measure.name))]
+    if comparer is not None:
+        earlier = comparer.measures_of(before) if before else ()
+        yield from headline_rows(comparer.measures_of(ending.summary), earlier, "previous run")
+
+
+def headline_rows(
+    measures: Sequence[Measure], earlier: Sequence[Measure], called: str
+) -> Iterator[Row]:
+    """The first figures, each with the range of its parts, and the change since last time.
+
+    `called` is what `earlier` is of, such as "previous run".
+    """
+    known = {measure.name: measure for measure in earlier}
+    for measure in measures[:_HEADLINES]:
+        told = [_range(measure), _change(measure, known.get(measure.name), called)]
         note = "; ".join(text for text in told if text)
-        yield Row(measure.label, f"{_figure(measure.value)} {measure.unit}".rstrip(), note)
+        yield Row(measure.label, f"{figure(measure.value)} {measure.unit}".rstrip(), note)
 
 
 def _range(measure: Measure) -> str:
     if len(measure.samples) < 2:  # noqa: PLR2004 (a range needs two values)
         return ""
-    least, most = _figure(min(measure.samples)), _figure(max(measure.samples))
+    least, most = figure(min(measure.samples)), figure(max(measure.samples))
     return f"{least} to {most} over {len(measure.samples)} {measure.sampled}"
 
 
-def _change(measure: Measure, before: Measure | None) -> str:
-    """Against the previous run; better or worse only where the ranges of both lie apart."""
+def _change(measure: Measure, before: Measure | None, called: str) -> str:
+    """Against what was before; better or worse only where the ranges of both lie apart."""
     if before is None or not before.value:
         return ""
     percent = 100 * (measure.value / before.value - 1)
-    told = f"previous run {_figure(before.value)}, {percent:+.1f} %"
+    told = f"{called} {figure(before.value)}, {percent:+.1f} %"
     if min(len(measure.samples), len(before.samples)) < 2:  # noqa: PLR2004 (as above)
         return told
     lower, upper = sorted((measure, before), key=lambda one: one.value)
@@ -106,55 +130,56 @@ def _change(measure: Measure, before: Measure | None) -> str:
     return f"{told}, {'better' if is_better else 'worse'}"
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
     """Four digits, and whole numbers as they are.
 
-    >>> _figure(12.6912), _figure(2048.0), _figure(0.001234)
+    >>> figure(12.6912), figure(2048.0), figure(0.001234)
     ('12.69', '2048', '0.001234')
     """
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004 (four digits)
 
 
-def _limits(found: Any) -> Iterator[Row]:  # noqa: ANN401 (of a summary)
-    """What limited the run; where it has several phases, each of them."""
-    if not isinstance(found, dict):
-        return
-    if "verdict" in found:
-        yield Row("limited by", str(found["verdict"]))
-        return
-    phases = {
-        k: told["verdict"]
-        for k, told in found.items()
-        if isinstance(told, dict) and "verdict" in told
-    }
-    if phases:
-        yield Row(
-            "limited by", ", ".join(f"{phase}: {verdict}" for phase, verdict in phases.items())
-        )
+def limit_rows(limits: Sequence[SharedLimit]) -> Iterator[Row]:
+    """What limited the run or set; where it has several phases, each of them."""
+    if limits:
+        yield Row("limited by", words(limits))
 
 
-def _warnings(warnings: Sequence[str]) -> Iterator[Row]:
-    others = [text for text in warnings if " by rule " not in text]  # those are in the verdict
+def warning_rows(warnings: Sequence[str]) -> Iterator[Row]:
+    """The first warning that is not in the verdict, and how many others there are."""
+    others = [text for text in warnings if " by rule " not in text]
     if others:
         more = f", and {len(others) - 1} more" if len(others) > 1 else ""
-        yield Row("warnings", f"{others[0]}{more}")
+        yield Row(_WARNINGS, f"{others[0]}{more}")
+
+
+def next_rows(texts: Sequence[str]) -> Iterator[Row]:
+    """What a user can do now."""
+    yield from (Row("" if number else _NEXT, text) for number, text in enumerate(texts))
 
 
 def _next(ending: Ending) -> list[str]:
-    """What a user can do now."""
     results = shlex.quote(str(ending.results_dir))
+    metadata = ending.metadata
+    if ending.stopped and metadata.set_id:
+        return [f"go on with the set: mlpstorage resume {metadata.set_id} --results-dir {results}"]
     if ending.stopped and ending.verdict is None:
-        run = ending.metadata.run_id
+        run = metadata.run_id
         return [f"go on where it stopped: mlpstorage resume {run} --results-dir {results}"]
     if ending.stopped:
-        return [f"run it again, to its end: {ending.metadata.executed_command}"]
+        return [f"run it again, to its end: {metadata.executed_command}"]
     if ending.verdict is None:
         return ["the data are complete: run the benchmark on them"]
-    invalid = _first(ending.verdict, Category.INVALID)
+    return advice(ending.verdict, ending.results_dir)
+
+
+def advice(verdict: Verdict, results_dir: Path) -> list[str]:
+    """What the verdict asks for, or the report of the results."""
+    invalid = _first(verdict, Category.INVALID)
     if invalid is not None:
         return [invalid.fix or "see the verdict above", f"what a rule asks: {_explain(invalid)}"]
-    report = f"mlpstorage reports reportgen --results-dir {results}"
-    opened = _first(ending.verdict, Category.OPEN)
+    report = f"mlpstorage reports reportgen --results-dir {shlex.quote(str(results_dir))}"
+    opened = _first(verdict, Category.OPEN)
     if opened is not None and opened.fix:
         return [report, f"for CLOSED: {opened.fix}"]
     return [report]
@@ -171,8 +196,9 @@ def _explain(issue: Issue) -> str:
 def previous(directory: Path, metadata: Metadata) -> Mapping[str, Any] | None:
     """The summary of the latest earlier run of the same plan that is complete; None without one.
 
-    The same plan is the same benchmark, workload, ranks and engine, whatever the seed. An earlier
-    run that cannot be read is not the user's concern now: it is left out.
+    The same plan is the same benchmark, workload, ranks and engine, whatever the seed. The other
+    runs of the run's own set are left out, for what they have in common is told with the set, and
+    so are warm-ups. One that cannot be read is not the user's concern now.
     """
     try:
         earlier = sorted(
@@ -180,7 +206,7 @@ def previous(directory: Path, metadata: Metadata) -> Mapping[str, Any] | None:
         )
     except OSError:
         return None
-    for one in earlier[:_LOOKED_AT]:
+    for one in earlier[:LOOKED_AT]:
         found = _summary_of_same_plan(one, metadata)
         if found is not None:
             return found
@@ -191,7 +217,10 @@ def _summary_of_same_plan(directory: Path, metadata: Metadata) -> Mapping[str, A
     try:
         record = next(directory.glob(f"*{METADATA_SUFFIX}"), None)
         other = read_metadata(record) if record is not None else None
-        if other is None or other.status is not Status.COMPLETE or _plan(other) != _plan(metadata):
+        if other is None or other.status is not Status.COMPLETE or other.set_role == WARM_UP:
+            return None
+        of_one_set = bool(metadata.set_id) and other.set_id == metadata.set_id
+        if of_one_set or plan_of(other) != plan_of(metadata):
             return None
         summary = read_json(directory / SUMMARY)
     except (OSError, MlpstorageError):
@@ -199,7 +228,8 @@ def _summary_of_same_plan(directory: Path, metadata: Metadata) -> Mapping[str, A
     return summary if isinstance(summary, dict) else None
 
 
-def _plan(metadata: Metadata) -> tuple[Any, ...]:
+def plan_of(metadata: Metadata) -> tuple[Any, ...]:
+    """What two runs of the same plan have in common, whatever their seeds."""
     parameters = dict(metadata.parameters)
     train = parameters.get("train")
     if isinstance(train, dict):

@@ -71,9 +71,18 @@ class Repetition:
         >>> Repetition(lambda turn: turn, (WARM_UP, MEASURED, MEASURED)).name_of(3)
         'measured 2/2'
         """
-        role = self.roles[place - 1]
-        of = self.roles.count(role)
-        return role if of == 1 else f"{role} {self.roles[:place].count(role)}/{of}"
+        return part_name(self.roles, place)
+
+
+def part_name(roles: Sequence[str], place: int) -> str:
+    """What the run at a place among these roles is called, wherever it is shown.
+
+    >>> part_name((WARM_UP, MEASURED, MEASURED), 2), part_name((WRITE, READ), 2)
+    ('measured 1/2', 'read')
+    """
+    role = roles[place - 1]
+    of = roles.count(role)
+    return role if of == 1 else f"{role} {roles[:place].count(role)}/{of}"
 
 
 def measured_runs(count: int, *, warm_up: bool = False) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from mlpstorage.core.rules import Issue, Rule
-    from mlpstorage.report.model import Metric, Role
+    from mlpstorage.report.model import Limit, Metric, Role
     from mlpstorage.store.runs import StoredRun
 
 CURRENT_EDITION = "3.0"
@@ -31,7 +31,7 @@ class RunFacts:
 
     `problem` says why there are no figures though the run ended. `issues` and `unjudged` are of
     runs that another tool made, judged as far as they say. `setup` names what the runs of a set
-    must have in common: equal texts, equal setups.
+    must have in common: equal texts, equal setups. `limits` is what limited the run.
     """
 
     metrics: tuple[Metric, ...] = ()
@@ -42,6 +42,7 @@ class RunFacts:
     setup: str = ""
     writes: int | None = None
     reads: int | None = None
+    limits: tuple[Limit, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, name: str) -> float | None:
@@ -92,6 +93,14 @@ class Reporter(Protocol):
     def set_rules(self) -> tuple[Rule[SetSubject], ...]:
         """The rules of the kind's sets."""
 
+    @property
+    def least_runs(self) -> int:
+        """How many runs that ended make a set where no record ties them together."""
+
+    @property
+    def result_needs(self) -> str:
+        """What a result consists of, and how it is made, for whoever made fewer runs."""
+
     def setup(self, run: StoredRun) -> str:
         """What a run of ours has in common with the others of its set, whether it ended or not."""
 
@@ -117,6 +126,8 @@ class Nobody:
 
     kind: str = ""
     set_rules: tuple[Rule[SetSubject], ...] = ()
+    least_runs: int = 1
+    result_needs: str = "runs of a known benchmark"
 
     def setup(self, _run: StoredRun) -> str:
         """Nothing."""

@@ -166,12 +166,12 @@ def series_of(run: StoredRun) -> SeriesReference | None:
 def settings_of(run: StoredRun) -> Iterator[Setting]:
     """Every option and every parameter with its source, options first."""
     for name, value in run.options.items():
-        yield Setting(f"--{name.replace('_', '-')}", _text(value), run.sources.get(name, ""))
+        yield Setting(f"--{name.replace('_', '-')}", shown_value(value), run.sources.get(name, ""))
     for name, value in leaves(run.parameters):
-        yield Setting(name, _text(value), run.sources.get(name, ""))
+        yield Setting(name, shown_value(value), run.sources.get(name, ""))
     if not run.parameters:
         for name, value in run.overrides.items():
-            yield Setting(name, _text(value), "override")
+            yield Setting(name, shown_value(value), "override")
 
 
 def leaves(values: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -188,7 +188,12 @@ def leaves(values: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterat
             yield name, value
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 (a value of a record)
+def shown_value(value: Any) -> str:  # noqa: ANN401 (a value of a record)
+    """A value for people; of a very long one, its beginning.
+
+    >>> shown_value(True), shown_value(["a", 1]), shown_value(None)
+    ('true', 'a 1', '')
+    """
     if isinstance(value, str):
         text = value
     elif isinstance(value, list):

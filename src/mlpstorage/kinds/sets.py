@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from mlpstorage import __version__
-from mlpstorage.core.rules import Category, Issue, Phase, judge, not_recorded
+from mlpstorage.core.rules import Category, Phase, judge, not_recorded
 from mlpstorage.core.stats import mean, stdev
+from mlpstorage.kinds.distinctions import distinctions
+from mlpstorage.kinds.recorded_verdict import recorded_verdict
 from mlpstorage.kinds.reporting import (
     Member,
     RunFacts,
@@ -38,31 +39,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from mlpstorage.core.rules import Issue
     from mlpstorage.kinds.reporting import Reporter
     from mlpstorage.store.runs import StoredRun
 
 _WARM_UP = "warm-up"
 _ENDED = frozenset({"complete", "unknown"})
 _BEGINNING = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-class _Issue(msgspec.Struct, frozen=True):
-    """An issue as a record holds it."""
-
-    rule: str
-    category: str
-    what: str
-    parameter: str = ""
-    expected: str = ""
-    actual: str = ""
-    fix: str = ""
-
-
-class _Verdict(msgspec.Struct, frozen=True):
-    """A verdict as a record holds it."""
-
-    category: str
-    issues: tuple[_Issue, ...] = ()
 
 
 def report_of(root: Path, kinds: Sequence[str] = ()) -> ReportDocument:
@@ -77,7 +60,12 @@ def report_of(root: Path, kinds: Sequence[str] = ()) -> ReportDocument:
     wanted = {_record_name(kind) for kind in kinds}
     runs = [run for run in found.runs if not wanted or run.kind in wanted]
     members = [member_of(run) for run in runs]
-    sets = [set_view(group) for group in grouped([m for m in members if m.role is not Role.OTHER])]
+    groups = grouped([m for m in members if m.role is not Role.OTHER])
+    differing = distinctions([group[0].run for group in groups])
+    sets = [
+        replace(set_view(group), differs=differs)
+        for group, differs in zip(groups, differing, strict=True)
+    ]
     order = [reporter.kind for reporter in reporters()]
     sets.sort(key=lambda one: _order(one, order))
     return ReportDocument(
@@ -102,8 +90,7 @@ def _record_name(kind: str) -> str:
 
 def _order(one: RunSet, kinds: list[str]) -> tuple[Any, ...]:
     place = kinds.index(one.kind) if one.kind in kinds else len(kinds)
-    start = one.runs[0].start if one.runs else ""
-    return (place, one.organisation, one.system, one.model, one.accelerator, start, one.id)
+    return (place, one.organisation, one.system, one.model, one.accelerator, one.start, one.id)
 
 
 def member_of(run: StoredRun) -> Member:
@@ -123,15 +110,29 @@ def grouped(members: Sequence[Member]) -> list[list[Member]]:
     """The runs that belong together, each group oldest first.
 
     Runs of one set's record; else, of published trees, the runs of one workload's directory; else
-    runs of the same setup, in the parts that their kind makes.
+    runs of the same setup, in the parts that their kind makes. Runs that nothing ties together but
+    that they resemble each other are a set where they are as many as a result needs, else each is
+    by itself: whoever tries something three times makes no set.
     """
     groups: list[list[Member]] = []
     ordered = sorted(members, key=lambda member: (_key(member), *_start(member)))
     for key, found in groupby(ordered, key=_key):
         part = list(found)
-        whole = key[0] in {"set", "tree"}
-        groups += [part] if whole else reporter_of(part[0].run.kind).parts(part)
+        if key[0] in {"set", "tree"}:
+            groups.append(part)
+            continue
+        for some in reporter_of(part[0].run.kind).parts(part):
+            groups += [some] if not _too_few(some) else [[member] for member in some]
     return groups
+
+
+def _too_few(members: Sequence[Member]) -> bool:
+    """Whether these are single runs, not a set; who submits a set (its directory) means one."""
+    run = members[0].run
+    if run.set_id or run.origin != OURS or run.place.organisation:
+        return False
+    ended = sum(member.run.status in _ENDED for member in members)
+    return ended < reporter_of(run.kind).least_runs
 
 
 def _key(member: Member) -> tuple[str, ...]:
@@ -159,13 +160,14 @@ def set_view(members: Sequence[Member]) -> RunSet:
         foreign=first.origin != OURS,
     )
     views = tuple(run_view(member) for member in members)
+    single = _too_few(members)
+    rules = () if single else reporter.set_rules
     findings = tuple(
-        _finding(issue, "set")
-        for issue in judge(reporter.set_rules, subject, phase=Phase.SET, edition=edition)
+        _finding(issue, "set") for issue in judge(rules, subject, phase=Phase.SET, edition=edition)
     )
     unjudged = [
         Unjudged(rule.id, rule.title, why)
-        for rule, why in not_recorded(reporter.set_rules, subject, edition=edition)
+        for rule, why in not_recorded(rules, subject, edition=edition)
     ]
     for member in members:
         unjudged += [one for one in member.facts.unjudged if one not in unjudged]
@@ -183,10 +185,11 @@ def set_view(members: Sequence[Member]) -> RunSet:
         ranks=first.ranks,
         hosts=max(hosts, default=None),
         runs=views,
-        verdict=_set_verdict(views, findings, first),
+        verdict=_set_verdict(views, findings, first, single=single),
         findings=findings,
         unjudged=tuple(unjudged),
         metrics=_spreads(subject.measured),
+        not_a_set=f"not a set: a result needs {reporter.result_needs}" if single else "",
     )
 
 
@@ -215,12 +218,12 @@ def counts(member: Member) -> bool:
 
 
 def _set_verdict(
-    views: Sequence[RunView], findings: Sequence[Finding], first: StoredRun
+    views: Sequence[RunView], findings: Sequence[Finding], first: StoredRun, *, single: bool
 ) -> Category | None:
     """The worst of what was asked, the measured runs' verdicts and the set's findings."""
     judged = [view.verdict for view in views if view.counts and view.verdict is not None]
-    if not judged and any(view.counts for view in views):
-        return None  # runs that nobody asked to be judged
+    if not judged and (single or any(view.counts for view in views)):
+        return None  # runs that nobody asked to be judged, or a single one that did not end
     asked = Category.CLOSED if first.division == "CLOSED" else Category.OPEN
     return max([asked, *judged, *(finding.category for finding in findings)])
 
@@ -251,6 +254,7 @@ def run_view(member: Member) -> RunView:
         directory=run.directory,
         executed_command=run.executed_command,
         warnings=run.warnings,
+        limits=facts.limits,
         details=lambda: reporter.details(run),
     )
 
@@ -264,31 +268,13 @@ def _runtime(run: StoredRun) -> float | None:
 
 def _judged(run: StoredRun, facts: RunFacts) -> tuple[Sequence[Issue], Category | None]:
     """The issues of a run and its verdict: as recorded, else as its figures allow."""
-    if run.verification:
-        recorded = _recorded(run.verification)
-        if recorded is not None:
-            return recorded
+    recorded = recorded_verdict(run.verification)
+    if recorded is not None:
+        return recorded.issues, recorded.category
     if run.origin == OURS or run.command != "run" or run.status not in _ENDED:
         return (), None
     asked = Category.CLOSED if run.division == "CLOSED" else Category.OPEN
     return facts.issues, max([asked, *(issue.category for issue in facts.issues)])
-
-
-def _recorded(found: dict[str, Any] | str) -> tuple[tuple[Issue, ...], Category] | None:
-    """The verdict of a record; None where it is not one that this program knows."""
-    document = {"category": found} if isinstance(found, str) else found
-    try:
-        verdict = msgspec.convert(document, _Verdict, strict=False)
-        issues = tuple(
-            Issue(
-                one.rule, Category[one.category.upper()], one.what, one.parameter, one.expected,
-                one.actual, one.fix,
-            )
-            for one in verdict.issues
-        )  # fmt: skip
-        return issues, Category[verdict.category.upper()]
-    except (msgspec.ValidationError, KeyError):
-        return None
 
 
 def _finding(issue: Issue, scope: str) -> Finding:

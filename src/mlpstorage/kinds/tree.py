@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -188,10 +189,21 @@ def _descriptions(
             stem, dot, suffix = name.rpartition(".")
             if dot and suffix in {"yaml", "yml"}:
                 key = (submitter.division, submitter.name, stem)
+                path = submitter.systems.path / name
                 try:
-                    yield key, read_system(submitter.systems.path / name)
+                    yield key, read_system(path)
                 except MlpstorageError as error:
-                    yield key, error.what
+                    yield key, _without_path(error.what, path)
+
+
+def _without_path(text: str, path: Path) -> str:
+    """What is wrong with a file, for those who name the file themselves; a line keeps its number.
+
+    >>> from pathlib import Path
+    >>> _without_path("/a/b.yaml:5: x is missing", Path("/a/b.yaml"))
+    'line 5: x is missing'
+    """
+    return re.sub(rf"{re.escape(str(path))}:(\d+)", r"line \1", text).removeprefix(f"{path}: ")
 
 
 def _links(directory: Path, depth: int = 0) -> Iterator[str]:

@@ -121,6 +121,8 @@ def plan_submission(
 
 
 def _why_not(view: RunSet, division: str) -> str:
+    if view.not_a_set:
+        return view.not_a_set
     if view.verdict is None:
         return "it is not judged"
     if view.verdict is Category.INVALID:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlpstorage.kinds.run_details import HostRecord
 
 TO_DO = "TO BE FILLED IN"
+UNFILLED = "not filled in:"
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=100)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -98,12 +99,17 @@ def read_system(path: Path) -> SystemDescription:
             has parts that nobody has filled in.
     """
     document = parse_yaml(read_text(path), str(path))
-    for name, value in document.leaves():
-        if value == TO_DO:
-            raise ConfigurationError(
-                f"{document.sources.get(name, path)}: {name} is not filled in",
-                fix=f"replace {TO_DO!r} by what is true of the system",
-            )
+    unfilled = [name for name, value in document.leaves() if value == TO_DO]
+    if unfilled:
+        lines = (document.sources.get(name, "").rpartition(":")[2] for name in unfilled)
+        named = (
+            f"{name} (line {line})" if line else name
+            for name, line in zip(unfilled, lines, strict=True)
+        )
+        raise ConfigurationError(
+            f"{path}: {UNFILLED} {', '.join(named)}",
+            fix=f"replace {TO_DO!r} by what is true of the system",
+        )
     return convert(document, SystemDescription, str(path))
 
 

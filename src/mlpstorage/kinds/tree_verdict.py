@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlpstorage.core.rules import Category, Phase, judge
@@ -13,6 +14,7 @@ from mlpstorage.kinds import KINDS, tree_evidence_rules
 from mlpstorage.kinds import tree_rules as structure_rules
 from mlpstorage.kinds.rulebook import title_of
 from mlpstorage.kinds.tree import read_tree, where
+from mlpstorage.kinds.tree_system import UNFILLED
 from mlpstorage.report.model import Finding
 
 if TYPE_CHECKING:
@@ -112,6 +114,15 @@ def _workloads(tree: Tree) -> Iterator[tuple[str, str, Category | None]]:
             yield where(tree, folder.listing.path), f"{one.model}{accelerator}", one.verdict
 
 
+def placed_json(placed: Placed) -> dict[str, Any]:
+    """A finding and its place as JSON-ready values."""
+    return {
+        "place": placed.place,
+        **asdict(placed.finding),
+        "category": placed.finding.category.name,
+    }
+
+
 def as_json(judgement: Judgement) -> dict[str, Any]:
     """The judgement as JSON-ready values."""
     return {
@@ -123,14 +134,7 @@ def as_json(judgement: Judgement) -> dict[str, Any]:
             {"place": place, "workload": name, "verdict": verdict.name if verdict else None}
             for place, name, verdict in judgement.workloads
         ],
-        "findings": [
-            {
-                "place": placed.place,
-                **asdict(placed.finding),
-                "category": placed.finding.category.name,
-            }
-            for placed in judgement.findings
-        ],
+        "findings": [placed_json(placed) for placed in judgement.findings],
         "not_recorded": [
             {"place": place, "rule": rule.rule, "title": rule.title, "why": rule.why}
             for place, rule in judgement.unjudged
@@ -138,9 +142,49 @@ def as_json(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def sections_of(judgement: Judgement) -> tuple[Section, ...]:
-    """The judgement for people: the workloads, then the findings, the worst first."""
-    word = "may be submitted" if judgement.is_valid else "is INVALID"
+@dataclass(frozen=True)
+class Draft:
+    """A tree that was just made: what only its submitter can add, and the judgement of the rest."""
+
+    to_do: tuple[Placed, ...]
+    rest: Judgement
+
+    def sections(self) -> tuple[Section, ...]:
+        """The draft for people."""
+        if not self.to_do:
+            return sections_of(self.rest)
+        word = "lacks only what you have to add" if self.rest.is_valid else "is INVALID"
+        rows = tuple(
+            Row(placed.place, f"{placed.finding.what}; {placed.finding.fix}")
+            for placed in self.to_do
+        )
+        then = (f"then judge it again: mlpstorage reports validate {shlex.quote(self.rest.root)}",)
+        to_do = Section("still to be done by you", rows=rows, lines=then)
+        return (*sections_of(self.rest, word), to_do)
+
+
+def draft_of(judgement: Judgement) -> Draft:
+    """The judgement of a tree without what packaging leaves to the submitter.
+
+    That is the diagram of each system, and the parts of its description that nobody recorded.
+    """
+    to_do = tuple(placed for placed in judgement.findings if _is_left_to_do(placed.finding))
+    rest = tuple(placed for placed in judgement.findings if placed not in to_do)
+    return Draft(to_do, replace(judgement, findings=rest))
+
+
+def _is_left_to_do(finding: Finding) -> bool:
+    if finding.rule == "2.1.7":
+        return finding.parameter.endswith(".pdf")
+    return finding.rule == "S.1" and finding.what.startswith(UNFILLED)
+
+
+def sections_of(judgement: Judgement, word: str = "") -> tuple[Section, ...]:
+    """The judgement for people: the workloads, then the findings, the worst first.
+
+    The title says `word` of the tree, by default whether it may be submitted.
+    """
+    word = word or ("may be submitted" if judgement.is_valid else "is INVALID")
     table = Table(
         ("workload", "set", "verdict"),
         tuple(

@@ -9,15 +9,17 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from mlpstorage.report.limits import together, words
 from mlpstorage.store.codec import write_json, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from mlpstorage.core.rules import Category
     from mlpstorage.report.model import (
         Finding,
+        Limit,
         Metric,
         ReportDocument,
         RunSet,
@@ -30,7 +32,7 @@ COLUMNS = (
     "record", "set_id", "run_id", "kind", "model", "accelerator", "organisation", "system",
     "origin", "edition", "division", "role", "status", "verdict", "ranks", "hosts", "start",
     "runtime_seconds", "metric", "unit", "better", "value", "stdev", "minimum", "maximum", "count",
-    "directory", "reason",
+    "directory", "reason", "limited_by",
 )  # fmt: skip
 # A cell that begins so is a formula to a spreadsheet; names in results may come from anybody.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -80,12 +82,24 @@ def _set(one: RunSet) -> dict[str, Any]:
         "ranks": one.ranks,
         "hosts": one.hosts,
         "verdict": _word(one.verdict),
+        "not_a_set": one.not_a_set or None,
+        "differs": dict(one.differs),
+        **_limited([run.limits for run in one.measured]),
         "findings": [_finding(finding) for finding in one.findings],
         "not_recorded": [
             {"rule": rule.rule, "title": rule.title, "why": rule.why} for rule in one.unjudged
         ],
         "metrics": {metric.name: _spread(metric) for metric in one.metrics},
         "runs": [_run(run) for run in one.runs],
+    }
+
+
+def _limited(runs: Sequence[Sequence[Limit]]) -> dict[str, Any]:
+    """What limited a run, or the measured runs of a set: in words, then phase by phase."""
+    limits = together(runs)
+    return {
+        "limited_by": words(limits) or None,
+        "bottleneck": [limit.as_dict() for limit in limits],
     }
 
 
@@ -114,6 +128,7 @@ def _run(run: RunView) -> dict[str, Any]:
         "status": run.status,
         "reason": run.reason or None,
         "verdict": _word(run.verdict),
+        **_limited([run.limits]),
         "findings": [_finding(finding) for finding in run.findings],
         "metrics": {
             metric.name: {
@@ -178,6 +193,7 @@ def _lines(document: ReportDocument) -> Iterator[dict[str, Any]]:
 def _set_line(one: RunSet, metric: Spread | None) -> dict[str, Any]:
     line = {"record": "set", **_set_columns(one), "verdict": _word(one.verdict)}
     line |= {"ranks": one.ranks, "hosts": one.hosts}
+    line |= {"limited_by": words(together(run.limits for run in one.measured))}
     if metric is not None:
         line |= {
             "metric": metric.name,
@@ -220,6 +236,7 @@ def _run_line(one: RunSet | None, run: RunView, metric: Metric | None) -> dict[s
         "runtime_seconds": run.runtime_seconds,
         "directory": str(run.directory),
         "reason": run.reason,
+        "limited_by": words(together([run.limits])),
     }
     if metric is not None:
         line |= {

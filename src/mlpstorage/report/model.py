@@ -86,6 +86,18 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What limited a run, such as "storage-bound", and the numbers behind it in a sentence.
+
+    `phase` is what the run was doing ("writing"), empty where it does one thing only.
+    """
+
+    verdict: str
+    explanation: str = ""
+    phase: str = ""
+
+
+@dataclass(frozen=True)
 class Spread:
     """One figure over the measured runs of a set.
 
@@ -208,7 +220,8 @@ class RunView:
     `status` is complete, failed, interrupted, started, killed, broken or unknown (a record of
     another tool that does not say how the run ended); `reason` says what broke or failed.
     `verdict` is None for a run that is not judged, or that never ended. `details` reads what is
-    large, and never raises: what cannot be read is listed in `RunDetails.problems`.
+    large, and never raises: what cannot be read is listed in `RunDetails.problems`. `limits` is
+    what limited it, empty where its record does not say.
     """
 
     run_id: str
@@ -230,6 +243,7 @@ class RunView:
     directory: Path
     executed_command: str = ""
     warnings: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
     details: Callable[[], RunDetails] = field(default=_no_details, repr=False, compare=False)
 
     @property
@@ -245,6 +259,10 @@ class RunSet:
     `origin` is who wrote the results: "mlpstorage", "DLIO", or the layout of a published round
     ("v1.0", "v2.0", "v3.0"). `verdict` is the worst of the set's findings and its members', None
     where nothing could be judged. `unjudged` lists rules whose data are not recorded.
+
+    `not_a_set` says what a result needs, where this is a single run that the rules of sets do not
+    judge. `differs` names the settings, with their values, in which the set differs from others of
+    the same workload in the report.
     """
 
     id: str
@@ -263,6 +281,8 @@ class RunSet:
     findings: tuple[Finding, ...]
     unjudged: tuple[Unjudged, ...]
     metrics: tuple[Spread, ...]
+    not_a_set: str = ""
+    differs: tuple[tuple[str, str], ...] = ()
 
     @property
     def measured(self) -> tuple[RunView, ...]:
@@ -273,6 +293,20 @@ class RunSet:
     def headline(self) -> tuple[Spread, ...]:
         """The few metrics to show first."""
         return tuple(metric for metric in self.metrics if metric.headline)
+
+    @property
+    def state(self) -> str:
+        """CLOSED, OPEN or INVALID; how its runs ended, where none counts; else "not judged"."""
+        if not self.measured:
+            ends = {run.status for run in self.runs if run.status not in {"complete", "unknown"}}
+            if ends:
+                return min(ends)
+        return self.verdict.name if self.verdict is not None else "not judged"
+
+    @property
+    def start(self) -> str:
+        """When the first run of it began; empty where nobody recorded it."""
+        return self.runs[0].start if self.runs else ""
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.units import format_seconds
+from mlpstorage.report.limits import together, words
+from mlpstorage.report.table import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from mlpstorage.core.rules import Issue
     from mlpstorage.report.model import Finding, RunSet, RunView, Spread
 
 
 def document_of(view: RunSet) -> dict[str, Any]:
     """The set as JSON-ready values."""
+    limits = together(run.limits for run in view.measured)
     return {
         "set_id": view.id,
         "kind": view.kind,
@@ -31,10 +35,13 @@ def document_of(view: RunSet) -> dict[str, Any]:
                 "verdict": run.verdict.name if run.verdict else None,
                 "directory": str(run.directory),
                 "metrics": {metric.name: metric.value for metric in run.metrics},
+                "limited_by": words(together([run.limits])) or None,
             }
             for run in view.runs
         ],
         "metrics": [_spread_document(metric) for metric in view.metrics],
+        "limited_by": words(limits) or None,
+        "bottleneck": [limit.as_dict() for limit in limits],
         "verdict": _verdict(view),
     }
 
@@ -55,33 +62,34 @@ def _verdict(view: RunSet) -> dict[str, Any] | None:
 
 
 def sections_of(
-    view: RunSet, parts: Mapping[str, str], directory: Path, next_command: str = ""
+    view: RunSet, parts: Sequence[tuple[str, str]], directory: Path, *, whole: bool = True
 ) -> tuple[Section, ...]:
     """The set for people: its runs, what the measured ones have in common, and the verdict.
 
-    `parts` says what each run is in the set, by its id; an interrupted set has a `next_command`,
-    and no verdict of the whole.
+    `parts` says what each run is in the set, with its id, which is empty while it is not begun; a
+    set that is not `whole` has no verdict of its figures.
     """
     what = " ".join(part for part in (view.kind, view.model, view.accelerator) if part)
     count = len(view.measured)
-    figures = tuple(_row(metric) for metric in view.metrics)
-    place = (Row("id", view.id), Row("directory", str(directory)))
+    begun = sum(bool(run_id) for _, run_id in parts)
+    some = "" if begun == len(parts) else f", {begun} of them begun"
+    title = "the measured run" if count == 1 else f"mean of {count} measured runs"
+    figures = (Section(title, rows=tuple(_row(metric) for metric in view.metrics)),)
     return (
-        Section(f"set of {len(parts)} runs: {what}", table=_runs(view, parts)),
-        Section(f"mean of {count} measured run{'s' if count != 1 else ''}", rows=figures),
-        *(() if next_command else _judgement(view)),
-        Section("record of the set", rows=place),
-        *((Section("interrupted: go on with", lines=(next_command,)),) if next_command else ()),
+        Section(f"set of {counted(len(parts), 'run')}{some}: {what}", table=_runs(view, parts)),
+        *(figures if count else ()),
+        *(_judgement(view) if whole else ()),
+        Section("record of the set", rows=(Row("id", view.id), Row("directory", str(directory)))),
     )
 
 
-def _runs(view: RunSet, parts: Mapping[str, str]) -> Table:
-    headline = view.headline
+def _runs(view: RunSet, parts: Sequence[tuple[str, str]]) -> Table:
+    headline, names = view.headline, {run_id: name for name, run_id in parts}
     head = ("run", "", "took", "verdict", *(f"{m.label} {m.unit}".rstrip() for m in headline))
     body = tuple(
         (
             run.run_id,
-            parts.get(run.run_id, run.role.value),
+            names.get(run.run_id, run.role.value),
             "–" if run.runtime_seconds is None else format_seconds(run.runtime_seconds),
             run.verdict.name if run.verdict else run.status,
             *(_value(run, metric.name) for metric in headline),
@@ -98,6 +106,8 @@ def _value(run: RunView, name: str) -> str:
 
 def _row(metric: Spread) -> Row:
     value = f"{metric.mean:.2f} {metric.unit}".rstrip()
+    if len(metric.values) == 1:
+        return Row(metric.label, value)
     spread = f"± {metric.stdev:.2f}, {metric.minimum:.2f} to {metric.maximum:.2f}"
     away = _deviation(metric) if metric.headline else None
     return Row(
@@ -121,15 +131,16 @@ def _judgement(view: RunSet) -> tuple[Section, ...]:
     for run in view.measured:
         for finding in run.findings:
             worse.setdefault((finding.rule, finding.what), (finding, []))[1].append(run.run_id)
-    lines = [_text(finding) for finding in view.findings]
+    lines = [finding_text(finding) for finding in view.findings]
     lines += [
-        f"{_text(finding)}: in {len(runs)} of {len(view.measured)} runs"
+        f"{finding_text(finding)}: in {len(runs)} of {counted(len(view.measured), 'run')}"
         for finding, runs in worse.values()
     ]
     return (Section(f"verdict of the set: {view.verdict.name}", lines=tuple(lines)),)
 
 
-def _text(finding: Finding) -> str:
+def finding_text(finding: Finding | Issue) -> str:
+    """What a rule found, in a line."""
     detail = f" (expected {finding.expected}, is {finding.actual})" if finding.expected else ""
     parameter = f"{finding.parameter}: " if finding.parameter else ""
     return f"{finding.category.name} by rule {finding.rule}: {parameter}{finding.what}{detail}"

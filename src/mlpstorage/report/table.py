@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlpstorage.core.section import Row, Section, Table
+from mlpstorage.report.limits import together, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mlpstorage.report.model import Finding, ReportDocument, RunSet, RunView, Spread
 
 _FEW = 3
 _TWO_DIGITS = 10
 _SHOWN = 40
+_DIFFERING, _LONGEST = 5, 60
 _ENDED = frozenset({"complete", "unknown"})
 
 
@@ -29,28 +31,46 @@ def sections_of(document: ReportDocument) -> tuple[Section, ...]:
 
 
 def _table(document: ReportDocument) -> Section:
-    runs = sum(len(one.runs) for one in document.sets)
-    title = f"{_counted(len(document.sets), 'set')} of {_counted(runs, 'run')} in {document.root}"
-    if document.others:
-        title += f", and {_counted(len(document.others), 'run')} that measure nothing"
-    head = ("set", "system", "runs", "verdict", "headline")
-    body = tuple(
+    rows: list[tuple[str, ...]] = [
         (
             _name(one),
-            "/".join(part for part in (one.organisation, one.system) if part) or "-",
-            f"{len(one.measured)} of {len(one.runs)}",
-            one.verdict.name if one.verdict else "not judged",
+            "/".join(part for part in (one.organisation, one.system) if part),
+            f"{len(one.measured)} of {len(one.runs)}" if not one.not_a_set else "single",
+            one.state,
+            words(together(run.limits for run in one.measured)) or "-",
             ", ".join(_figure(metric) for metric in one.headline[:_FEW]) or "-",
         )
         for one in document.sets
-    )
-    return Section(title, table=Table(head, body) if body else None)
+    ]
+    head: tuple[str, ...] = ("set", "system", "runs", "verdict", "limited by", "headline")
+    if not any(row[1] for row in rows):
+        head, rows = _without_second(head), [_without_second(row) for row in rows]
+    body = tuple(tuple(cell or "-" for cell in row) for row in rows)
+    return Section(_title(document), table=Table(head, body) if body else None)
+
+
+def _without_second(row: tuple[str, ...]) -> tuple[str, ...]:
+    return (row[0], *row[2:])
+
+
+def _title(document: ReportDocument) -> str:
+    """How many sets and runs there are, and where."""
+    whole = [one for one in document.sets if not one.not_a_set]
+    singles = len(document.sets) - len(whole)
+    runs = sum(len(one.runs) for one in whole)
+    found = [f"{counted(len(whole), 'set')} of {counted(runs, 'run')}"] if whole else []
+    found += [counted(singles, "single run")] if singles else []
+    title = f"{' and '.join(found) or 'no runs that measure anything'} in {document.root}"
+    if document.others:
+        measure = "measures" if len(document.others) == 1 else "measure"
+        title += f", and {counted(len(document.others), 'run')} that {measure} nothing"
+    return title
 
 
 def _name(one: RunSet) -> str:
     accelerator = f" {one.accelerator}" if one.accelerator else ""
     ranks = f" × {one.ranks}" if one.ranks else ""
-    start = one.runs[0].start[:16].replace("T", " ") if one.runs else ""
+    start = one.start[:19].replace("T", " ")
     return " ".join(f"{one.kind} {one.model}{accelerator}{ranks} {start}".split())
 
 
@@ -72,18 +92,24 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if value >= _TWO_DIGITS else f"{value:.2g}"
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
     """A number of things.
 
-    >>> _counted(1, "set"), _counted(0, "run")
+    >>> counted(1, "set"), counted(0, "run")
     ('1 set', '0 runs')
     """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _reasons(one: RunSet) -> list[Row]:
-    """Why a set is not CLOSED, and which of its runs do not count, each reason once."""
-    rows = [_row(finding, "") for finding in one.findings]
+    """What limited a set, why it is not CLOSED, and which of its runs do not count; each once."""
+    rows = [Row("id", one.id)]
+    if one.differs:
+        rows.append(Row("differs", differing(one.differs)))
+    rows += [Row("limited by", text) for text in explained(one)]
+    if one.not_a_set:
+        rows.append(Row("single run", one.not_a_set))
+    rows += [_row(finding, "") for finding in one.findings]
     rows += _of_runs(one.runs)
     rows += [
         Row(run.status, run.run_id, run.reason) for run in one.runs if run.status not in _ENDED
@@ -92,6 +118,26 @@ def _reasons(one: RunSet) -> list[Row]:
         numbers = ", ".join(dict.fromkeys(rule.rule for rule in one.unjudged))
         rows.append(Row("not recorded", f"rules {numbers} could not be judged"))
     return rows
+
+
+def explained(one: RunSet) -> list[str]:
+    """What limited a set, each with the numbers behind it, which are the first run's of several."""
+    found = []
+    for limit in together(run.limits for run in one.measured):
+        why, whose = limit.limit.explanation, "first run: " if limit.runs > 1 else ""
+        found.append(f"{words((limit,))} ({whose}{why})" if why else words((limit,)))
+    return found
+
+
+def differing(settings: Sequence[tuple[str, str]]) -> str:
+    """The settings that tell a set from others, the first few of many.
+
+    >>> differing([("reader.read_threads", "8")])
+    'reader.read_threads 8'
+    """
+    few = ", ".join(f"{name} {value[:_LONGEST]}" for name, value in settings[:_DIFFERING])
+    more = len(settings) - _DIFFERING
+    return f"{few} and {more} more" if more > 0 else few
 
 
 def _of_runs(runs: Iterable[RunView]) -> Iterator[Row]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError, NotFoundError
 from mlpstorage.engine.comm import SoloComm
+from mlpstorage.engine.stopping import Stopping
 from mlpstorage.engine.vectors.making import Making, begin, finish, source_of
 from mlpstorage.engine.vectors.manifest import MANIFEST_NAME, VectorManifest, VectorSpec
 from mlpstorage.engine.vectors.truth import TRUTH_NAME
@@ -34,19 +35,20 @@ class Seen:
 
     calls: list[tuple[str, int, int, int]] = field(default_factory=list)
 
-    def __call__(self, activity: str, done: int, total: int, moved: int) -> None:
+    def __call__(self, activity: str, done: int, total: int, _unit: str, moved: int) -> None:
         """Take a report."""
         self.calls.append((activity, done, total, moved))
 
 
-def make(folder: Path, spec: VectorSpec = SPEC) -> tuple[VectorManifest, dict[str, float | int]]:
+def make(folder: Path, spec: VectorSpec = SPEC) -> tuple[VectorManifest, dict[str, Any]]:
     """A finished data set, and what its one rank counted."""
     making = Making(spec, folder, SoloComm(), Seen())
-    counted = making.vectors()
+    made = making.vectors()
+    assert made.whole
     found = making.truth()
-    assert found is not None
-    counted["confirmed"] = -1 if found[1] is None else found[1]
-    return finish(spec, folder, "2026-01-01", found[0]), counted
+    assert found.structure is not None
+    counted = {**asdict(made), "confirmed": -1 if found.confirmed is None else found.confirmed}
+    return finish(spec, folder, "2026-01-01", found.structure), counted
 
 
 def test_a_folder_is_made_whole(tmp_path: Path) -> None:
@@ -129,6 +131,44 @@ def test_a_manifest_that_was_edited_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"vectors": 40000', '"vectors": 39999'))
     with pytest.raises(ConfigurationError, match="hashes"):
         VectorManifest.load(tmp_path)
+
+
+class Presses:
+    """A rank's reports, at one of which the user wants to stop."""
+
+    def __init__(self, activity: str, done: int) -> None:
+        self.comm = SoloComm()
+        self.pressed = False
+        self.comm.stopping = Stopping(self.comm, lambda: self.pressed)
+        self._at = (activity, done)
+
+    def __call__(self, activity: str, done: int, _total: int, _unit: str, _moved: int) -> None:
+        """Take a report."""
+        self.pressed = self.pressed or (activity, done) == self._at
+
+
+@pytest.mark.parametrize(
+    ("activity", "done", "written", "compared"),
+    [("vectors", 1, 1, 0), ("ground truth", 2, 4, 2), ("exact distances", 0, 4, 3)],
+)
+def test_a_making_that_is_stopped_goes_on(
+    tmp_path: Path, activity: str, done: int, written: int, compared: int
+) -> None:
+    """After a wish no further block is begun, and the next making does the others alone."""
+    begin(SPEC, tmp_path)
+    presses = Presses(activity, done)
+    making = Making(SPEC, tmp_path, presses.comm, presses)
+    made = making.vectors()
+    assert (made.blocks_written, made.whole) == (written, written == 4)
+    if made.whole:
+        found = making.truth()
+        assert (found.blocks, found.structure) == (compared, None)
+    assert presses.comm.stopping.stopped
+    assert begin(SPEC, tmp_path) is False
+    again = Making(SPEC, tmp_path, SoloComm(), Seen())
+    more = again.vectors()
+    assert (more.blocks_kept, more.blocks_written) == (written, 4 - written)
+    assert again.truth().kept == compared
 
 
 def test_finishing_needs_every_block(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from mlpstorage.core.errors import BenchmarkError
 from mlpstorage.kinds.vectordb.backends.interface import QueryFailedError
 from mlpstorage.kinds.vectordb.calibrate import calibrate
 from mlpstorage.kinds.vectordb.points import is_active
-from mlpstorage.kinds.vectordb.search import Stream, closed_loop, ids_of, open_loop
+from mlpstorage.kinds.vectordb.search import Stream, Window, closed_loop, ids_of, open_loop
+
+if TYPE_CHECKING:
+    from mlpstorage.kinds.vectordb.record import CalibrationStep
 
 POOL = np.arange(400, dtype=np.float32).reshape(100, 4)
 ANSWER = np.array([[3, 2, 1]])
@@ -109,10 +114,52 @@ def test_an_open_loop_that_cannot_keep_up_says_so() -> None:
     assert len(window.latencies) < 15
 
 
+@pytest.mark.parametrize("rate", [0, 200])
+def test_a_stream_that_is_ended_ends_the_window(rate: int) -> None:
+    """The request under way is finished and counted, and the window ends with it."""
+    requests, backend = stream(), Backend(0.01)
+
+    def search(queries: np.ndarray) -> np.ndarray:
+        if len(backend.asked) == 7:
+            requests.end()
+        return backend(queries)
+
+    window = (
+        open_loop(search, POOL, requests, seconds=600, rate=rate, seed=1)
+        if rate
+        else closed_loop(search, POOL, requests, seconds=600)
+    )
+    assert requests.ended
+    assert (len(window.latencies), window.cut) == (8, 0)
+    assert 0.08 <= window.seconds < 60
+    assert len(closed_loop(search, POOL, requests, seconds=600).latencies) == 0
+
+
+def test_a_window_can_be_watched_by_a_thread() -> None:
+    """Another thread copies what is new of a window, and the loop does not notice."""
+    window, seen, over = Window(), [0], threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen[0] += len(window.latencies[seen[0] :])
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        closed_loop(Backend(), POOL, stream(), seconds=60, most=20_000, window=window)
+    finally:
+        over.set()
+        watcher.join()
+    assert len(window.latencies) == 20_000
+    assert 0 < seen[0] <= 20_000
+
+
 def test_calibration_finds_the_least_effort() -> None:
     """The effort reaches the target, and one that is 10 % smaller does not."""
     for needed in (1, 7, 50, 333, 4000):
-        effort, steps = calibrate(lambda e, n=needed: min(1.0, e / n), 1.0, 1, 10_000, 64)  # type: ignore[misc]  # bound now
+        steps: list[CalibrationStep] = []
+        effort = calibrate(lambda e, n=needed: min(1.0, e / n), 1.0, 1, 10_000, 64, steps)  # type: ignore[misc]  # bound now
+        assert effort is not None
         assert needed <= effort <= needed * 1.1 + 1
         assert len(steps) < 25
         assert steps[-1].effort > 0
@@ -120,7 +167,8 @@ def test_calibration_finds_the_least_effort() -> None:
 
 def test_calibration_gives_the_most_when_nothing_is_enough() -> None:
     """An index that cannot reach the recall is searched with all effort, and judged later."""
-    effort, steps = calibrate(lambda _effort: 0.3, 0.95, 10, 100, 10)
+    steps: list[CalibrationStep] = []
+    effort = calibrate(lambda _effort: 0.3, 0.95, 10, 100, 10, steps)
     assert effort == 100
     assert max(step.effort for step in steps) == 100
 

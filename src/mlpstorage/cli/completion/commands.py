@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cyclopts import App
-
-from mlpstorage.cli.binding import command_of, load
-from mlpstorage.cli.groups import GROUPS
+from mlpstorage.cli.completion.shells import SHELLS
+from mlpstorage.cli.surroundings import deliver
 from mlpstorage.core.errors import EXIT_OK, UsageError, did_you_mean
 from mlpstorage.report.show import say
 
@@ -16,31 +17,35 @@ if TYPE_CHECKING:
 
     from mlpstorage.cli.completion.options import CompletionOptions
 
-Shell = Literal["bash", "zsh", "fish"]
-
 
 def completion(options: CompletionOptions, _sources: Mapping[str, str]) -> int:
-    """Print the script that a shell reads; every command and flag is in it, none is run."""
-    shells: dict[str, Shell] = {name: name for name in get_args(Shell)}
-    if options.shell not in shells:
+    """Print the script that a shell reads; it is text, and starts no program at a TAB.
+
+    Raises:
+        UsageError: no shell is named, or one that is not known.
+    """
+    if not options.shell:
+        raise _unnamed()
+    shell = SHELLS.get(options.shell)
+    if shell is None:
         raise UsageError(
             f"no completion for the shell {options.shell!r}",
-            fix=did_you_mean(options.shell, shells),
+            fix=did_you_mean(options.shell, SHELLS),
         )
-    say(_tree().generate_completion(shell=shells[options.shell]))
+    deliver(partial(say, shell.script()))
     return EXIT_OK
 
 
-def _tree() -> App:
-    app = App(name="mlpstorage", help_flags=["--help", "-h"], version_flags=["--version"])
-    for group in GROUPS:
-        node = App(name=group.name, help=group.summary)
-        for verb in group.verbs:
-            command = command_of(load(verb.options), lambda _: EXIT_OK)
-            command.__doc__ = verb.summary
-            if verb.name:
-                node.command(command, name=verb.name)
-            else:
-                node.default(command)
-        app.command(node)
-    return app
+def _unnamed() -> UsageError:
+    """The error that shows how the user's own shell is served, if it is known."""
+    yours = SHELLS.get(Path(os.environ.get("SHELL", "")).name)
+    if yours is None:
+        return UsageError(
+            "SHELL is missing", fix=f"name one of {', '.join(SHELLS)}: mlpstorage completion bash"
+        )
+    more = "".join(f"; and in your start-up file: {line}" for line in yours.setup)
+    return UsageError(
+        "SHELL is missing",
+        why=f"it is one of {', '.join(SHELLS)}; yours is {yours.name} ($SHELL)",
+        fix=f"{yours.install}{more}",
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 
+from mlpstorage.cli.binding import POSITIONAL
 from mlpstorage.core.options import opt
 
 
@@ -11,4 +12,4 @@ from mlpstorage.core.options import opt
 class CompletionOptions:
     """Options of `completion`."""
 
-    shell: str = opt(MISSING, "bash, zsh or fish.", group="Arguments")
+    shell: str = opt("", "bash, zsh or fish.", group=POSITIONAL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 
 from mlpstorage.cli.binding import POSITIONAL
 from mlpstorage.core.options import opt
@@ -13,9 +13,9 @@ class ExplainOptions:
     """Options of `explain`."""
 
     id: str = opt(
-        MISSING,
+        "",
         "What a verdict or doctor names: a rule (3.3.2, T.3), a check (places.shared) or "
-        "run.incomplete.",
+        "run.incomplete; by default, all of them are listed.",
         group=POSITIONAL,
     )
     json: bool = opt(False, "Print as JSON.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,16 +15,34 @@ from mlpstorage.core.errors import ConfigurationError, NotFoundError, UsageError
 from mlpstorage.core.plan import Answer
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.units import format_seconds
-from mlpstorage.store.codec import read_metadata
-from mlpstorage.store.history import find, scan
+from mlpstorage.kinds.recollection import figure_document, recall
+from mlpstorage.kinds.recorded_verdict import recorded_verdict
+from mlpstorage.kinds.repetition import part_name
+from mlpstorage.kinds.set_conclusion import (
+    SetEnding,
+    conclude_set,
+    measures_of,
+    verdict_of_set,
+    view_of,
+)
+from mlpstorage.report.sets import document_of as set_document
+from mlpstorage.report.sets import finding_text
+from mlpstorage.report.table import counted
+from mlpstorage.store.codec import ErrorRecord, Metadata, read_metadata
+from mlpstorage.store.history import BROKEN, find, scan
 from mlpstorage.store.sets import find_set, scan_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
 
     from mlpstorage.cli.history.options import ListOptions, RerunOptions, ShowOptions
+    from mlpstorage.kinds.recollection import Recollection
     from mlpstorage.store.history import HistoryEntry
     from mlpstorage.store.sets import SetEntry
+
+    _Roles = Mapping[str, tuple[str, ...]]
 
 
 def list(options: ListOptions, sources: Mapping[str, str]) -> Answer:  # noqa: A001 (the command's name)
@@ -37,30 +57,38 @@ def list(options: ListOptions, sources: Mapping[str, str]) -> Answer:  # noqa: A
     entries = scan(root)
     shown = entries[-options.limit :] if options.limit else entries
     sets = {one.set_id: one for one in scan_sets(root)}
+    roles = _roles(sets.values())
     begun = {entry.set_id for entry in shown}
     named = [one for one in sets.values() if one.set_id in begun or not options.limit]
     head = ("id", "#", "part", "status", "verdict", "runtime")
-    table = Table(head, tuple(_rows(shown, named)))
-    title = f"{len(entries)} runs in {options.results_dir}"
+    table = Table(head, tuple(_rows(shown, named, roles)))
+    title = f"{counted(len(entries), 'run')} in {options.results_dir}"
     if sets:
-        title += f", {len(sets)} set{'s' if len(sets) > 1 else ''}"
+        title += f", {counted(len(sets), 'set')}"
     section = Section(title, table=table)
     return Answer(
         (section,),
         {
-            "runs": [_document(entry) for entry in shown],
+            "runs": [_document(entry, roles) for entry in shown],
             "sets": [_set_document(one, entries) for one in named],
         },
     )
 
 
-def _rows(entries: Sequence[HistoryEntry], sets: Sequence[SetEntry]) -> Iterator[tuple[str, ...]]:
+def _roles(sets: Iterable[SetEntry]) -> _Roles:
+    """The roles of every set's runs, in their order."""
+    return {one.set_id: tuple(member.role for member in one.record.members) for one in sets}
+
+
+def _rows(
+    entries: Sequence[HistoryEntry], sets: Sequence[SetEntry], roles: _Roles
+) -> Iterator[tuple[str, ...]]:
     """A line of each run, and before the first of a set (or where it would be) one of the set."""
     waiting = sorted(sets, key=lambda one: one.start)
     for entry in entries:
         while waiting and waiting[0].start <= entry.start:
             yield _set_row(waiting.pop(0))
-        yield _row(entry)
+        yield _row(entry, roles)
     yield from map(_set_row, waiting)
 
 
@@ -74,15 +102,21 @@ def _took(seconds: float | None) -> str:
     return "-" if seconds is None else format_seconds(seconds)
 
 
-def _part(entry: HistoryEntry) -> str:
-    return f"{entry.role} {entry.place}/{entry.size}" if entry.set_id else ""
+def _part(entry: HistoryEntry, roles: _Roles) -> str:
+    """What a run is in its set, called as the set calls it."""
+    if not entry.set_id:
+        return ""
+    known = roles.get(entry.set_id, ())
+    if entry.place is not None and 0 < entry.place <= len(known):
+        return part_name(known, entry.place)
+    return f"{entry.role}, run {entry.place} of {entry.size}"  # the set's record is gone
 
 
-def _row(entry: HistoryEntry) -> tuple[str, ...]:
+def _row(entry: HistoryEntry, roles: _Roles) -> tuple[str, ...]:
     cells = (
         entry.run_id,
         str(entry.number),
-        _part(entry),
+        _part(entry, roles),
         entry.status,
         entry.verdict or "-",
         _took(entry.runtime_seconds),
@@ -90,7 +124,7 @@ def _row(entry: HistoryEntry) -> tuple[str, ...]:
     return tuple(printable(cell) for cell in cells)
 
 
-def _document(entry: HistoryEntry) -> dict[str, Any]:
+def _document(entry: HistoryEntry, roles: _Roles) -> dict[str, Any]:
     return {
         "number": entry.number,
         "run_id": entry.run_id,
@@ -105,7 +139,10 @@ def _document(entry: HistoryEntry) -> dict[str, Any]:
         "directory": str(entry.directory),
         "reason": entry.reason or None,
         "set_id": entry.set_id or None,
-        "part": _part(entry) or None,
+        "part": _part(entry, roles) or None,
+        "role": entry.role or None,
+        "place": entry.place,
+        "size": entry.size,
     }
 
 
@@ -139,33 +176,91 @@ def _find(options: ShowOptions) -> HistoryEntry:
 
 
 def show(options: ShowOptions, _sources: Mapping[str, str]) -> Answer:
-    """One run's record, or a set's with its members."""
-    root = user_path(options.results_dir, "--results-dir")
-    one = find_set(root, options.id)
+    """One run or set: what came of it, why, and how to go on."""
+    root = user_path(options.results_dir, "--results-dir").absolute()
+    sets = scan_sets(root)
+    one = next((one for one in sets if options.id and one.set_id == options.id), None)
     if one is not None:
-        return _show_set(one, scan(root))
-    entry = _find(options)
-    document = _document(entry)
-    return Answer((Section(f"run {entry.number}", rows=_given(document)),), document)
+        return _show_set(one, scan(root), root)
+    entry, roles = _find(options), _roles(sets)
+    known = _recalled(entry, root)
+    document = {**_document(entry, roles), **known.as_dict()}
+    sections = (_run_section(entry, roles), *known.sections())
+    return Answer(tuple(map(_printable, sections)), document)
 
 
-def _given(document: Mapping[str, Any]) -> tuple[Row, ...]:
-    given = ((name, value) for name, value in document.items() if value is not None)
-    return tuple(Row(name, printable(str(value))) for name, value in given)
+def _recalled(entry: HistoryEntry, root: Path) -> Recollection:
+    if entry.status == BROKEN:
+        known = Metadata(
+            benchmark_type=entry.kind, run_id=entry.run_id, error=ErrorRecord(entry.reason, "", "")
+        )
+    else:
+        known = read_metadata(entry.metadata)
+    return recall(known, entry.directory, root, entry.status)
 
 
-def _show_set(one: SetEntry, entries: Sequence[HistoryEntry]) -> Answer:
-    document = _set_document(one, entries)
+def _run_section(entry: HistoryEntry, roles: _Roles) -> Section:
+    accelerator = f" on {entry.accelerator}" if entry.accelerator else ""
+    rows = [
+        Row("id", entry.run_id),
+        Row("what", f"{entry.kind} {entry.command}: {entry.model}{accelerator}"),
+    ]
+    if entry.set_id:
+        rows.append(Row("part", _part(entry, roles), f"of {entry.set_id}"))
+    rows += _times(entry.status, entry.start, entry.runtime_seconds)
+    rows.append(Row("command", entry.executed_command))
+    return Section(f"run {entry.number}", rows=tuple(rows))
+
+
+def _times(status: str, start: datetime, seconds: float | None) -> Iterator[Row]:
+    yield Row("status", status)
+    yield Row("started", start.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+    if seconds is not None:
+        yield Row("took", format_seconds(seconds))
+
+
+def _printable(section: Section) -> Section:
+    """The section without control characters: names in results may come from anybody."""
+    rows = tuple(Row(*map(printable, (r.label, r.value, r.note))) for r in section.rows)
+    return replace(section, rows=rows, lines=tuple(map(printable, section.lines)))
+
+
+def _show_set(one: SetEntry, entries: Sequence[HistoryEntry], root: Path) -> Answer:
+    record, roles = one.record, _roles([one])
     members = [entry for entry in entries if entry.set_id == one.set_id]
-    rows = {name: value for name, value in document.items() if name not in {"roles", "members"}}
-    table = Table(("run", "#", "part", "status", "verdict", "runtime"), tuple(map(_row, members)))
-    missing = len(one.record.members) - len({m.place for m in members if m.status == "complete"})
-    lines = (f"{missing} runs are missing: mlpstorage resume {one.set_id}",) if missing else ()
-    sections = (
-        Section(f"set of {len(one.record.members)} runs", rows=_given(rows)),
-        Section("its runs", table=table, lines=lines),
-    )
-    return Answer(sections, document)
+    body = tuple(_row(entry, roles) for entry in members)
+    table = Table(("run", "#", "part", "status", "verdict", "runtime"), body)
+    missing = len(record.members) - len({m.place for m in members if m.status == "complete"})
+    again = f"mlpstorage resume {one.set_id} --results-dir {shlex.quote(str(root))}"
+    left = f"{counted(missing, 'run')} {'is' if missing == 1 else 'are'} missing"
+    rows = [Row("id", one.set_id), *_times(one.status, one.start, record.runtime)]
+    if one.reason:
+        rows.append(Row("reason", one.reason))
+    if record.error is not None:
+        rows.append(Row("reason", record.error.what, record.error.why))
+    rows += [Row("directory", str(one.directory)), Row("command", record.executed_command)]
+    document = _set_document(one, entries)
+    view = None if one.reason else view_of(record, one.directory, root)
+    found = recorded_verdict(record.verification)
+    sections = [
+        Section(f"set of {counted(len(record.members), 'run')}", rows=tuple(rows)),
+        Section("its runs", table=table, lines=(left,) if missing else ()),
+    ]
+    if view is not None:
+        ending = SetEnding(view, record, one.directory, root, found, again if missing else "")
+        verdict = found if missing else verdict_of_set(view)
+        reasons = tuple(map(finding_text, verdict.issues)) if verdict else ()
+        sections += [Section("reasons", lines=reasons)] if reasons else []
+        sections.append(conclude_set(ending))
+        more = set_document(view)
+        document |= {
+            "reasons": verdict.as_dict()["issues"] if verdict else [],
+            "figures": [figure_document(figure) for figure in measures_of(view)],
+            "limited_by": more["limited_by"],
+            "bottleneck": more["bottleneck"],
+            "next": [again] if missing else [],
+        }
+    return Answer(tuple(map(_printable, sections)), document)
 
 
 def rerun(options: RerunOptions, _sources: Mapping[str, str]) -> int:

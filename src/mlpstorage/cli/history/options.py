@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlpstorage.cli.binding import POSITIONAL
 from mlpstorage.core.options import opt
 
 
@@ -20,10 +21,13 @@ class ListOptions:
 class ShowOptions:
     """Options of `history show`."""
 
-    results_dir: str = opt("results", "Root of all results.", short="-rd")
     id: str = opt(
-        "", "Id of a run or set, or number of a run; the last run by default.", short="-i"
+        "",
+        "Id of a run or set, or number of a run; the last run by default.",
+        short="-i",
+        group=POSITIONAL,
     )
+    results_dir: str = opt("results", "Root of all results.", short="-rd")
     json: bool = opt(False, "Print as JSON.")
 
 

@@ -78,7 +78,10 @@ def validate(options: ValidateOptions, _sources: Mapping[str, str]) -> int:
 
 
 def package(options: PackageOptions, _sources: Mapping[str, str]) -> int:
-    """Make a submission of the sets that may be submitted, then judge it."""
+    """Make a submission of the sets that may be submitted, then judge it.
+
+    What only the submitter can add is listed, and no failure: `validate` insists on it.
+    """
     from mlpstorage.kinds.tree_package import package as make
     from mlpstorage.kinds.tree_package import plan_submission
 
@@ -107,7 +110,7 @@ def package(options: PackageOptions, _sources: Mapping[str, str]) -> int:
         made = make(submission, _output_of(options))
         more, verdict, code = _judged(made)
         sections += [Section("made", rows=(Row("tree", str(made)),)), *more]
-        document |= {"tree": str(made), "validation": verdict}
+        document |= {"tree": str(made), **verdict}
     shown = tuple(_printable(section) for section in sections)
     deliver(partial(publish, shown, document, as_json=options.json))
     return code
@@ -119,12 +122,14 @@ def _output_of(options: PackageOptions) -> Path:
 
 def _judged(made: Path) -> tuple[tuple[Section, ...], dict[str, Any], int]:
     from mlpstorage.kinds.tree_verdict import as_json as judgement_json
-    from mlpstorage.kinds.tree_verdict import sections_of as judgement_sections
+    from mlpstorage.kinds.tree_verdict import draft_of, placed_json
     from mlpstorage.kinds.tree_verdict import validate as judge_tree
 
     judgement = judge_tree(made)
-    code = EXIT_OK if judgement.is_valid else EXIT_INVALID
-    return judgement_sections(judgement), judgement_json(judgement), code
+    draft = draft_of(judgement)
+    code = EXIT_OK if draft.rest.is_valid else EXIT_INVALID
+    to_do = [placed_json(placed) for placed in draft.to_do]
+    return draft.sections(), {"validation": judgement_json(judgement), "to_do": to_do}, code
 
 
 def _submission_section(submission: Submission) -> Section:

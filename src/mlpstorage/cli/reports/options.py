@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlpstorage.cli.binding import POSITIONAL
 from mlpstorage.core.options import opt
 
 _WHO = "Who submits what"
@@ -28,7 +29,7 @@ class ReportgenOptions:
 class ValidateOptions:
     """Options of `reports validate`."""
 
-    tree: str = opt("", "The root of the submission tree.", group="Arguments")
+    tree: str = opt("", "The root of the submission tree.", group=POSITIONAL)
     edition: str = opt("", "Judge by the rules of this round: 2.0 or 3.0; the tree's by default.")
     output: str = opt("", "Write the findings to this file as JSON, too.", short="-o")
     json: bool = opt(False, "Print the findings as JSON.")

@@ -13,7 +13,9 @@ class ResumeOptions:
     """Options of `resume`."""
 
     id: str = opt(
-        "", "Id of the set or run; by default the latest that did not end.", group=POSITIONAL
+        "",
+        "Id of the set or run; by default the latest that was interrupted or killed.",
+        group=POSITIONAL,
     )
     results_dir: str = opt("results", "Root of all results.", short="-rd")
     json: bool = opt(False, "Print the result as JSON on standard output.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
+from mlpstorage.cli.binding import POSITIONAL
 from mlpstorage.core.options import opt
 
 
@@ -21,5 +22,9 @@ class ListOptions:
 class ExplainOptions:
     """Options of `rules explain`."""
 
-    id: str = opt("", "The number of the rule, such as 3.3.2.", group="Arguments")
+    id: str = opt(
+        MISSING,
+        "The number of a rule, such as 3.3.2: verdicts and `rules list` name them.",
+        group=POSITIONAL,
+    )
     json: bool = opt(False, "Print as JSON.")

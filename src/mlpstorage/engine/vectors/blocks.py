@@ -136,20 +136,26 @@ class BlockFile:
         ranks: int,
         rows: Callable[[int, int], NDArray[np.float32]],
         report: Callable[[int, int], None],
+        wants_stop: Callable[[], bool] = lambda: False,
     ) -> tuple[int, int]:
         """Make a rank's share of the blocks; how many were written, and how many kept.
+
+        They are fewer than the share where the user wanted to stop.
 
         Args:
             rank: Which share.
             ranks: Of how many.
             rows: The vectors [begin, end).
             report: Called with the blocks done and the bytes written by now.
+            wants_stop: Asked before each block; the share ends early if so.
         """
         held, written, kept, moved = self.journalled(), 0, 0, 0
         journal = self.path.parent / f".{self.path.name}-{rank}.blocks"
         with journal.open("a", encoding="ascii") as lines:
             lines.write("\n")  # ends a line that a crash has torn
             for block in self._share(rank, ranks):
+                if wants_stop():
+                    break
                 if held.get(block) is not None and checksum_of(self.read(block)) == held[block]:
                     kept += 1
                 else:

@@ -169,18 +169,47 @@ def source_of(spec: VectorSpec) -> tuple[Vectors, Vectors]:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What one rank wrote and kept, in `seconds` for the base; `whole` is of all ranks."""
+
+    blocks_written: int
+    blocks_kept: int
+    base_blocks_written: int
+    seconds: float
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The ground truth, on rank 0: the blocks of the base that are compared by now.
+
+    `kept` of them were compared by an earlier generation.
+
+    When it is whole: the data's structure, and how much of the neighbours that a real source names
+    itself is confirmed (0 to 1; None where it names none).
+    """
+
+    blocks: int = 0
+    kept: int = 0
+    structure: Structure | None = None
+    confirmed: float | None = None
+
+
+@dataclass(frozen=True)
 class Making:
     """One rank's part in making a folder; every rank calls the methods in this order.
 
-    `report` is called with an activity, what is done of it, and all there is to do.
+    A rank that hears that the user wants to stop leaves out the blocks that it has not begun; then
+    no rank goes on. `report` is called with an activity, what is done of it, all there is to do,
+    its unit, and bytes.
     """
 
     spec: VectorSpec
     folder: Path
     comm: Comm
-    report: Callable[[str, int, int, int], None]
+    report: Callable[[str, int, int, str, int], None]
 
-    def vectors(self) -> dict[str, float | int]:
+    def vectors(self) -> Made:
         """Make this rank's share of base and queries; what was written and kept, and how long."""
         began = time.perf_counter()
         rows = self._rows()
@@ -188,14 +217,29 @@ class Making:
         self._require_begun()
         written, kept = self._make(base, "vectors", lambda a, b: rows("base", a, b))
         base_seconds = time.perf_counter() - began
-        self.comm.barrier()
-        more, held = self._make(pool, "queries", lambda a, b: rows("query", a, b))
-        return {
-            "blocks_written": written + more,
-            "blocks_kept": kept + held,
-            "base_blocks_written": written,
-            "seconds": base_seconds,
-        }
+        whole = self._all(done=written + kept == self._share_of(base))
+        more = held = 0
+        if whole:
+            more, held = self._make(pool, "queries", lambda a, b: rows("query", a, b))
+            whole = self._all(done=more + held == self._share_of(pool))
+        return Made(
+            blocks_written=written + more,
+            blocks_kept=kept + held,
+            base_blocks_written=written,
+            seconds=base_seconds,
+            whole=whole,
+        )
+
+    def _share_of(self, file: BlockFile) -> int:
+        return file.share_size(self.comm.rank, self.comm.size)
+
+    def _all(self, *, done: bool) -> bool:
+        """Whether every rank has done its share; each must call it, like a barrier.
+
+        The wish does not reach all ranks at the same moment, so what counts is what was left out.
+        """
+        shares = self.comm.gather(done)
+        return bool(self.comm.broadcast(all(shares) if shares else None))
 
     def _require_begun(self) -> None:
         path = self.folder / BEGUN_NAME
@@ -222,21 +266,16 @@ class Making:
         rows: Callable[[int, int], NDArray[np.float32]],
     ) -> tuple[int, int]:
         rank, ranks = self.comm.rank, self.comm.size
-        total = file.share_size(rank, ranks)
+        total = self._share_of(file)
 
         def report(done: int, moved: int) -> None:
-            self.report(activity, done, total, moved)
+            self.report(activity, done, total, "blocks", moved)
 
         with storage_errors(self.folder, file.path):
-            return file.make(rank, ranks, rows, report)
+            return file.make(rank, ranks, rows, report, self.comm.stopping.heard)
 
-    def truth(self) -> tuple[Structure, float | None] | None:
-        """Find the neighbours together; on rank 0 save them.
-
-        Returns, on rank 0, the data's structure, and how much of the neighbours that a real source
-        names itself is confirmed (0 to 1; None where it names none).
-        """
-        self.comm.barrier()
+    def truth(self) -> Compared:
+        """Find the neighbours together; on rank 0 save them."""
         spec = self.spec
         base, pool = spec.base(self.folder), spec.pool(self.folder)
         base_crcs, query_crcs = base.checksums(), pool.checksums()
@@ -246,22 +285,36 @@ class Making:
         work = TruthWork(base, base_crcs, queries, spec.metric, spec.neighbours, token)
         held = work.held().blocks
         self.comm.barrier()  # nobody saves before all have seen what there was
+        heard = self.comm.stopping.heard
         with storage_errors(self.folder):
-            work.share(
+            done = work.share(
                 self.comm.rank,
                 self.comm.size,
                 held,
-                lambda done, total: self.report("ground truth", done, total, 0),
+                lambda done, total: self.report("ground truth", done, total, "blocks", 0),
+                heard,
             )
-        self.comm.barrier()
+        whole = self._all(done=done)
         if self.comm.rank:
-            return None
+            return Compared()
+        if not whole:
+            return Compared(len(work.held().blocks), len(held))
+
+        def go_on(done: int, total: int) -> bool:
+            self.report("exact distances", done, total, "queries", 0)
+            return not heard()
+
         vectors = open_vectors(base.path)
-        truth = work.finish(vectors)
+        truth = work.finish(vectors, go_on)
+        if truth is None:
+            return Compared(base.blocks, len(held))
         with storage_errors(self.folder):
             truth.save(self.folder, dataset_hash=names[0], query_hash=names[1], metric=spec.metric)
-        return structure_of(queries, vectors, truth, spec.metric), self._confirmed(
-            queries, vectors, truth
+        return Compared(
+            base.blocks,
+            len(held),
+            structure=structure_of(queries, vectors, truth, spec.metric),
+            confirmed=self._confirmed(queries, vectors, truth),
         )
 
     def _confirmed(

@@ -40,6 +40,14 @@ _SAVE_SECONDS = 30.0
 _NOTHING = np.float32(-np.inf)
 
 
+def _never() -> bool:
+    return False
+
+
+def _always(_done: int, _total: int) -> bool:
+    return True
+
+
 class TruthRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a file of neighbours belongs to; it is of no use with any other data."""
 
@@ -207,15 +215,23 @@ class TruthWork:
         return min(self.neighbours + SLACK, self.base.count)
 
     def share(
-        self, rank: int, ranks: int, held: set[int], report: Callable[[int, int], None]
-    ) -> None:
+        self,
+        rank: int,
+        ranks: int,
+        held: set[int],
+        report: Callable[[int, int], None],
+        wants_stop: Callable[[], bool] = _never,
+    ) -> bool:
         """Compare this rank's share of the blocks that nobody has compared yet, and save.
+
+        Returns whether all of the share was compared.
 
         Args:
             rank: Which share.
             ranks: Of how many.
             held: The blocks that are done.
             report: Called with the blocks done and those of the share.
+            wants_stop: Asked before each block; what was compared is saved, then the share ends.
         """
         mine = [b for b in range(self.base.blocks) if b not in held][rank::ranks]
         found = Candidates(len(self.queries), self.keep)
@@ -223,11 +239,16 @@ class TruthWork:
         saved = time.monotonic()
         report(0, len(mine))
         for number, block in enumerate(mine, 1):
+            if wants_stop():
+                if found.blocks:
+                    self._save(found, name)
+                return False
             self._compare(block, found)
             if number == len(mine) or time.monotonic() - saved > _SAVE_SECONDS:
                 self._save(found, name)
                 saved = time.monotonic()
             report(number, len(mine))
+        return True
 
     def _compare(self, block: int, found: Candidates) -> None:
         vectors = self.base.read_checked(block, self.checksums[block])
@@ -273,8 +294,10 @@ class TruthWork:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None  # torn by a crash: its blocks are compared again
 
-    def finish(self, vectors: Vectors) -> Truth:
+    def finish(self, vectors: Vectors, go_on: Callable[[int, int], bool] = _always) -> Truth | None:
         """The exact neighbours, when every block has been compared.
+
+        None as soon as `go_on`, asked with the queries done and all of them, says no.
 
         Raises:
             BenchmarkError: some blocks were not.
@@ -286,7 +309,12 @@ class TruthWork:
                 why="the ranks do not see each other's files",
                 fix="mount the same storage at the same path on every host, then run datagen again",
             )
-        return exact(self.queries, found.ids, vectors, self.metric, self.neighbours)
+        rows = []
+        for number, query in enumerate(self.queries):
+            if not go_on(number, len(self.queries)):
+                return None
+            rows.append(_nearest(query, found.ids[number], vectors, self.metric, self.neighbours))
+        return _stacked(rows, min(self.neighbours, self.keep))
 
     def forget(self) -> None:
         """Remove what only a resumed generation needs."""
@@ -303,14 +331,31 @@ def exact(
     neighbours: int,
 ) -> Truth:
     """The nearest of each query's candidates by exact distance; the smaller id where they tie."""
-    count = min(neighbours, candidates.shape[1])
-    ids = np.empty((len(queries), count), np.int32)
-    far = np.empty((len(queries), count), np.float32)
-    for number in range(len(queries)):
-        mine = np.sort(candidates[number][candidates[number] >= 0])
-        found = distances(queries[number], vectors.take(mine), metric)
-        order = np.argsort(found, kind="stable")[:count]
-        ids[number], far[number] = mine[order], found[order]
+    rows = [
+        _nearest(query, mine, vectors, metric, neighbours)
+        for query, mine in zip(queries, candidates, strict=True)
+    ]
+    return _stacked(rows, min(neighbours, candidates.shape[1]))
+
+
+def _nearest(
+    query: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    vectors: Vectors,
+    metric: str,
+    neighbours: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    mine = np.sort(candidates[candidates >= 0])
+    found = distances(query, vectors.take(mine), metric)
+    order = np.argsort(found, kind="stable")[:neighbours]
+    return mine[order], found[order]
+
+
+def _stacked(rows: list[tuple[NDArray[np.int64], NDArray[np.float64]]], count: int) -> Truth:
+    ids = np.empty((len(rows), count), np.int32)
+    far = np.empty((len(rows), count), np.float32)
+    for number, (mine, found) in enumerate(rows):
+        ids[number], far[number] = mine, found
     return Truth(ids, far)
 
 

@@ -22,6 +22,7 @@ from mlpstorage.kinds.run_details import (
     utc,
 )
 from mlpstorage.kinds.sittings import by_sitting
+from mlpstorage.report.limits import limits_of
 from mlpstorage.report.model import Better, Curve, Line, Metric, PhaseSpan
 from mlpstorage.store.files import read_as
 from mlpstorage.store.runs import OURS
@@ -74,6 +75,7 @@ class Summary(msgspec.Struct, frozen=True):
     checkpoints: tuple[_Checkpoint, ...] = ()
     total_seconds: float | None = None
     cached_share: float | None = None
+    bottleneck: Any = None
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -93,6 +95,8 @@ class CheckpointingReporter:
 
     kind: str = "checkpointing"
     set_rules: tuple[Rule[SetSubject], ...] = SET_RULES
+    least_runs: int = 1
+    result_needs: str = "a run that writes and reads, or one of each"
 
     def setup(self, run: StoredRun) -> str:
         """All parameters but how many checkpoints are written and read."""
@@ -116,6 +120,7 @@ class CheckpointingReporter:
             setup=self.setup(run) if run.origin == OURS else "",
             writes=_count(summary.save, run),
             reads=_count(summary.load, run),
+            limits=limits_of(summary.bottleneck),
         )
         if run.origin == OURS:
             return known

@@ -13,6 +13,7 @@ from mlpstorage.kinds.kvcache.rules import PLAN_RULES
 from mlpstorage.kinds.kvcache.set_rules import SET_RULES
 from mlpstorage.kinds.reporting import RunFacts, rules_edition, setup_hash, summary_of, unrecorded
 from mlpstorage.kinds.run_details import Problems, common_details, finite, rank_outputs, spread_over
+from mlpstorage.report.limits import limits_of
 from mlpstorage.report.model import (
     Better,
     Curve,
@@ -110,6 +111,7 @@ class Summary(msgspec.Struct, frozen=True):
     search: tuple[_Point, ...] = ()
     mlperf_v3: _Published | None = None
     options: dict[str, _Option] = {}
+    bottleneck: Any = None
 
 
 class _RankRecord(msgspec.Struct, frozen=True):
@@ -134,6 +136,8 @@ class KvCacheReporter:
 
     kind: str = "kv_cache"
     set_rules: tuple[Rule[SetSubject], ...] = SET_RULES
+    least_runs: int = 1
+    result_needs: str = "a run that ended"
 
     def setup(self, run: StoredRun) -> str:
         """All parameters but the seed."""
@@ -154,6 +158,7 @@ class KvCacheReporter:
             hosts=summary.num_hosts or summary.host_count,
             setup=self.setup(run) if ours else "",
             unjudged=() if ours else unrecorded((*PLAN_RULES, *RESULT_RULES), rules_edition(run)),
+            limits=limits_of(summary.bottleneck),
             figures={
                 "option": run.parameters.get("v3_option") or "",
                 "trials": score.trial_count if score else None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlpstorage.core.errors import MlpstorageError
+from mlpstorage.core.measures import number
 from mlpstorage.core.stats import mean
 from mlpstorage.kinds.reporting import RunFacts, setup_hash, summary_of
 from mlpstorage.kinds.run_details import (
@@ -23,7 +24,8 @@ from mlpstorage.kinds.run_details import (
 from mlpstorage.kinds.sittings import by_sitting
 from mlpstorage.kinds.training.datasize_record import datasize_record
 from mlpstorage.kinds.training.elsewhere import DlioFigures, judge_elsewhere
-from mlpstorage.kinds.training.set_rules import SET_RULES
+from mlpstorage.kinds.training.set_rules import MEASURED, SET_RULES
+from mlpstorage.report.limits import limits_of
 from mlpstorage.report.model import (
     Better,
     Curve,
@@ -62,11 +64,6 @@ class _Metric(msgspec.Struct, frozen=True):
     train_io_mean_MB_per_second: float | None = None  # noqa: N815 (the file's key)
 
 
-class _Bottleneck(msgspec.Struct, frozen=True):
-    cached_share: float | None = None
-    host_cpu_share: float | None = None
-
-
 class _Latency(msgspec.Struct, frozen=True):
     p50: float | None = None
     p99: float | None = None
@@ -85,7 +82,7 @@ class Summary(msgspec.Struct, frozen=True):
     epochs: int | None = None
     start: str | None = None
     end: str | None = None
-    bottleneck: _Bottleneck | None = None
+    bottleneck: Any = None
     file_read_latency_us: _Latency | None = None
     host_cpuinfo: dict[str, str] = {}
     host_meminfo: dict[str, str] = {}
@@ -119,6 +116,8 @@ class TrainingReporter:
 
     kind: str = "training"
     set_rules: tuple[Rule[SetSubject], ...] = SET_RULES
+    least_runs: int = MEASURED
+    result_needs: str = f"a warm-up and {MEASURED} measured runs (rule 2.1.17): --loops {MEASURED}"
 
     def setup(self, run: StoredRun) -> str:
         """All parameters but the seed."""
@@ -138,6 +137,7 @@ class TrainingReporter:
             metrics=metrics,
             hosts=summary.num_hosts,
             setup=self.setup(run),
+            limits=limits_of(summary.bottleneck),
             figures={"num_files_train": summary.num_files_train, "nodes": _nodes(run)},
         )
         if run.origin == OURS:
@@ -189,7 +189,7 @@ def _files(run: StoredRun) -> int | None:
 
 def _metrics(summary: Summary) -> tuple[Metric, ...]:
     found = summary.metric or _Metric()
-    bottleneck, latency = summary.bottleneck or _Bottleneck(), summary.file_read_latency_us
+    shares, latency = {"of": summary.bottleneck}, summary.file_read_latency_us
     neutral, lower = Better.NEUTRAL, Better.LOWER
     rows = (
         ("train_au_percent", "AU", found.train_au_mean_percentage, "%", Better.HIGHER, True),
@@ -211,10 +211,14 @@ def _metrics(summary: Summary) -> tuple[Metric, ...]:
             None if latency is None or latency.p99 is None else latency.p99 / 1000, "ms", lower,
             False,
         ),
-        ("cached_percent", "from the page cache", _percent(bottleneck.cached_share), "%", lower,
-         False),
-        ("client_cpu_percent", "busiest client's CPU", _percent(bottleneck.host_cpu_share), "%",
-         neutral, False),
+        (
+            "cached_percent", "from the page cache", _percent(number(shares, "of.cached_share")),
+            "%", lower, False,
+        ),
+        (
+            "client_cpu_percent", "busiest client's CPU",
+            _percent(number(shares, "of.host_cpu_share")), "%", neutral, False,
+        ),
     )  # fmt: skip
     return finite(
         *(

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError
-from mlpstorage.core.events import Note, Progress
+from mlpstorage.core.events import Figure, Note, Progress
 from mlpstorage.core.units import format_bytes
 from mlpstorage.engine.vectors.files import open_vectors
 from mlpstorage.engine.vectors.manifest import VectorManifest
@@ -34,7 +34,7 @@ from mlpstorage.kinds.vectordb.record import (
     Verification,
 )
 from mlpstorage.kinds.vectordb.search import ids_of
-from mlpstorage.kinds.vectordb.ticking import Ticking
+from mlpstorage.kinds.vectordb.wish import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from mlpstorage.core.events import Event
     from mlpstorage.engine.comm import Comm
+    from mlpstorage.kinds.vectordb.prepare import Prepared
     from mlpstorage.kinds.vectordb.record import (
         CalibrationStep,
         CollectionRecord,
@@ -59,7 +60,7 @@ class Argument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     `effort` is 0 to calibrate. Memory is capped to bytes, or to a share of the index. `rates` are
     requests per second over all clients, `shares` parts of the closed loop's most; both empty for a
-    closed loop alone.
+    closed loop alone. `slo_ms` is the p99 latency that the score must keep.
     """
 
     data_dir: str
@@ -88,7 +89,13 @@ class Argument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     memory_cap_bytes: int | None
     memory_cap_share: float | None
     rebuild: bool
+    slo_ms: float
     seed: int
+
+
+def points_of(argument: Argument) -> int:
+    """How many points a run has."""
+    return len(argument.rates) or len(argument.clients) + len(argument.shares)
 
 
 class Client:
@@ -115,46 +122,62 @@ class Client:
         self._is_server = description.server
         self.base = open_vectors(self.manifest.spec.base(self.folder).path)
         self.truth = self.manifest.truth(self.folder)
+        self.wish = Wish(comm)
         self._reported = 0.0
         self._report_lock = threading.Lock()
-        self._now = ""
+        self._step = 0
+        self._recall = 0.0
 
     def run(self) -> RankRecord:
-        """Everything, in order; the collection is closed however it ends."""
-        argument, comm = self.argument, self.comm
-        collection, reused = self._prepared()
-        cap = self.comm.broadcast(self._cap(collection))
-        self.queries = shared_queries(self.manifest, self.folder, argument.token, comm)
+        """Everything, in order, or as much as the user wants; the collection is closed in any case.
+
+        Whether to go on is asked at places that every rank reaches.
+        """
+        prepared = self._prepared()
+        found = RankRecord(
+            collection=prepared.record if prepared else None,
+            rows=prepared.rows if prepared else 0,
+            reused=prepared.reused if prepared else False,
+            calibrated=self.argument.effort == 0,
+        )
+        if self.wish.agreed():
+            return found
+        cap = self.comm.broadcast(self._cap(found.collection))
+        self.queries = shared_queries(self.manifest, self.folder, self.argument.token, self.comm)
         group = self._group(cap)
         try:
             self.backend.open()
-            effort, steps = self._effort()
-            effort, verification = self._verified(effort, group)
-            version = self.backend.version()
-            plans, points = self._points(effort, group)
-            in_force = group.cap_bytes()
+            found = msgspec.structs.replace(found, version=self.backend.version())
+            found = self._measured(found, group)
+            found = msgspec.structs.replace(found, memory_cap_bytes=group.cap_bytes())
         finally:
             self.backend.close()
             self._leave(group)
-        comm.barrier()
-        if comm.local_rank == 0:
+        self.comm.barrier()
+        if self.comm.local_rank == 0:
             group.remove()
-        return RankRecord(
+        return found
+
+    def _measured(self, found: RankRecord, group: ControlGroup) -> RankRecord:
+        """What was found by calibration, by the known queries, and in the points."""
+        effort, steps = self._effort()
+        found = msgspec.structs.replace(found, effort=effort, steps=steps)
+        verified = self._verified(effort, group) if effort else None
+        if verified is None:
+            return found
+        effort, verification = verified
+        plans, points = self._points(effort, group)
+        return msgspec.structs.replace(
+            found,
             effort=effort,
             verification=verification,
             points=points,
-            collection=collection,
-            reused=reused,
-            version=version,
-            steps=steps if comm.rank == 0 else [],
-            plans=plans if comm.rank == 0 else [],
-            calibrated=argument.effort == 0,
-            memory_cap_bytes=in_force,
+            plans=plans if self.comm.rank == 0 else [],
         )
 
-    def _prepared(self) -> tuple[CollectionRecord | None, bool]:
+    def _prepared(self) -> Prepared | None:
         if self.comm.rank:
-            return None, False
+            return None
         preparation = Preparation(
             self.backend,
             self.argument.backend,
@@ -163,17 +186,27 @@ class Client:
             self.folder,
             self.argument.load_batch,
             self.report,
+            self.emit,
+            self.wish,
         )
         return preparation.ready(rebuild=self.argument.rebuild)
 
-    def report(self, activity: str, done: int, total: int, unit: str, moved: int) -> None:
-        """Show how far something is, at most once a second but for its end."""
+    def report(
+        self, activity: str, done: int, total: int, unit: str, moved: int, part: int = 1
+    ) -> bool:
+        """Show how far something is, at most once a second but for its end; whether it did."""
         now = time.monotonic()
         with self._report_lock:
             if now - self._reported < 1 and done < total:
-                return
+                return False
             self._reported = now
-        self.emit(Progress(self.comm.rank, activity, done, total, unit, moved))
+        self.emit(Progress(self.comm.rank, activity, done, total, unit, moved, part))
+        return True
+
+    def recall_figure(self) -> Figure:
+        """On rank 0: the recall that was found last, against the target."""
+        target = self.argument.target_recall
+        return Figure(0, "recall", 100 * self._recall, "%", 100 * target or None)
 
     def _cap(self, collection: CollectionRecord | None) -> int | None:
         """On rank 0, what memory is capped to, in bytes."""
@@ -222,50 +255,66 @@ class Client:
             group.leave(process)
 
     def _effort(self) -> tuple[int, list[CalibrationStep]]:
-        """The effort of the run: the user's, or what rank 0 finds with everybody's help."""
+        """The effort of the run: the user's, or what rank 0 finds with everybody's help.
+
+        No effort, on every rank, if the user wants to stop before it is found.
+        """
         argument, index = self.argument, self.collection.index
         if argument.effort:
             return argument.effort, []
-        if self.comm.rank == 0:
-            effort, steps = calibrate(
-                self._asked_recall,
-                argument.target_recall,
-                max(index.effort.least, argument.k if index.effort_from_k else 1),
-                index.effort.most,
-                index.effort.default,
+        if self.comm.rank:
+            while not (told := self.comm.broadcast(None))["done"]:
+                self.comm.gather(self._some_recalls(told["effort"], told["step"]))
+            return int(told["effort"]), []
+        steps: list[CalibrationStep] = []
+        effort = calibrate(
+            self._asked_recall,
+            argument.target_recall,
+            max(index.effort.least, argument.k if index.effort_from_k else 1),
+            index.effort.most,
+            index.effort.default,
+            steps,
+        )
+        self.comm.broadcast({"effort": effort or 0, "done": True})
+        if effort is None:
+            return 0, steps
+        self.emit(
+            Note(
+                f"{index.effort.name} {effort} reaches the recall, found in {len(steps)} steps",
+                "detail",
             )
-            self.comm.broadcast({"effort": effort, "done": True})
-            self.emit(
-                Note(
-                    f"{index.effort.name} {effort} reaches the recall, found in {len(steps)} steps",
-                    "detail",
-                )
-            )
-            return effort, steps
-        while True:
-            told = self.comm.broadcast(None)
-            if told["done"]:
-                return int(told["effort"]), []
-            self.comm.gather(self._some_recalls(told["effort"], argument.calibration_queries))
+        )
+        return effort, steps
 
-    def _asked_recall(self, effort: int) -> float:
-        """On rank 0: the recall at an effort, by all ranks."""
-        self.comm.broadcast({"effort": effort, "done": False})
-        parts = self.comm.gather(self._some_recalls(effort, self.argument.calibration_queries))
+    def _asked_recall(self, effort: int) -> float | None:
+        """On rank 0: the recall at an effort, by all ranks; None if the user wants to stop."""
+        if self.wish.heard():
+            return None
+        self._step += 1
+        self.comm.broadcast({"effort": effort, "step": self._step, "done": False})
+        parts = self.comm.gather(self._some_recalls(effort, self._step))
         found = [value for part in parts or [] for value in part]
-        return float(np.mean(found))
+        self._recall = float(np.mean(found))
+        self.emit(self.recall_figure())
+        return self._recall
 
-    def _verified(self, effort: int, group: ControlGroup) -> tuple[int, Verification]:
+    def _verified(self, effort: int, group: ControlGroup) -> tuple[int, Verification] | None:
         """The recall of every query with known neighbours: this rank's share, and its effort.
 
         Calibration has looked at some queries only; where all of them together miss the target,
-        the effort grows by a few percent until they do not.
+        the effort grows by a few percent until they do not. None, on every rank, if the user wants
+        to stop before.
         """
         argument, most = self.argument, self.collection.index.effort.most
-        for _ in range(_MOST_CORRECTIONS):
-            mine = self._verify(effort, group)
+        for attempt in range(_MOST_CORRECTIONS):
+            if self.wish.agreed():
+                return None
+            mine = self._verify(effort, attempt, group)
             parts = self.comm.gather(mine.recalls)
             found = float(np.mean([v for part in parts for v in part])) if parts else 0.0
+            if self.comm.rank == 0:
+                self._recall = found
+                self.emit(self.recall_figure())
             enough = bool(argument.effort) or found >= argument.target_recall or effort >= most
             told = effort if enough else min(most, max(effort + 1, round(effort * _CORRECTION)))
             next_effort = int(self.comm.broadcast(told))
@@ -274,13 +323,14 @@ class Client:
             effort = next_effort
         return effort, mine
 
-    def _verify(self, effort: int, group: ControlGroup) -> Verification:
+    def _verify(self, effort: int, attempt: int, group: ControlGroup) -> Verification:
         """Ask this rank's share of all known queries, and count what that reads."""
         counters = PointCounters(self, group)
         self.comm.barrier()
         before = counters.read()
         self.comm.barrier()  # nobody reads before all counters have been
-        rows, answers = self._ask(effort, self.truth.queries)
+        name = f"measuring the recall, {self.collection.index.effort.name} {effort}"
+        rows, answers = self._ask(effort, self.truth.queries, name, attempt + 1)
         own = counters.read()
         self.comm.barrier()
         after = counters.read()
@@ -297,16 +347,23 @@ class Client:
             group_source=group.source if reads is not None else "",
         )
 
-    def _ask(self, effort: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _ask(
+        self, effort: int, count: int, activity: str, part: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """This rank's share of the first queries, one by one: their rows and answers."""
         rows = np.arange(min(count, self.truth.queries))[self.comm.rank :: self.comm.size]
         search = self.backend.searcher(self.argument.k, effort)
-        answers = [search(self.queries[row : row + 1])[0] for row in rows]
+        answers = []
+        for number, row in enumerate(rows, 1):
+            answers.append(search(self.queries[row : row + 1])[0])
+            self.report(activity, number, len(rows), "queries", 0, part)
         return rows, ids_of(answers, self.argument.k)
 
-    def _some_recalls(self, effort: int, count: int) -> list[float]:
+    def _some_recalls(self, effort: int, step: int) -> list[float]:
         """The recall of this rank's share of the first queries."""
-        return self.recalls_of(*self._ask(effort, count))
+        activity = f"calibrating, {self.collection.index.effort.name} {effort}"
+        count = self.argument.calibration_queries
+        return self.recalls_of(*self._ask(effort, count, activity, step))
 
     def recalls_of(self, rows: NDArray[np.int64], answers: NDArray[np.int64]) -> list[float]:
         """The recall of answers to queries of known neighbours."""
@@ -326,24 +383,25 @@ class Client:
         if argument.rates:
             plans = []
         runner = PointRunner(self, effort, group)
-        with Ticking(self._show_sweep, on=self.comm.rank == 0):
-            records = [self._point(runner, plan) for plan in plans]
-            opened = self._open_plans(plans, records)
-            records += [self._point(runner, plan) for plan in opened]
-        return plans + opened, records
+        records = self._each(runner, plans)
+        if len(records) < len(plans) or (argument.shares and self.wish.agreed()):
+            return plans, records
+        opened = self._open_plans(plans, records)
+        return plans + opened, records + self._each(runner, opened)
 
-    def _point(self, runner: PointRunner, plan: PointPlan) -> PointRecord:
-        self._now = f"{plan.clients} client{'s' * (plan.clients != 1)}"
-        if plan.rate is not None:
-            self._now += f" at {plan.rate:.0f}/s"
-        return runner.run(plan)
+    def _each(self, runner: PointRunner, plans: list[PointPlan]) -> list[PointRecord]:
+        """The records of points, of fewer if the user wants to stop: the same on every rank."""
+        records: list[PointRecord] = []
+        for plan in plans:
+            record = None if self.wish.agreed() else runner.run(plan)
+            if record is None:
+                break
+            records.append(record)
+        return records
 
-    def _show_sweep(self, seconds: int) -> None:
-        argument = self.argument
-        points = len(argument.rates) or len(argument.clients) + len(argument.shares)
-        planned = points * (argument.ramp_seconds + argument.steady_seconds)
-        total = max(round(planned), seconds + 1)
-        self.emit(Progress(0, f"searching, {self._now}", seconds, total, "s of all points", 0))
+    def place_of(self, plan: PointPlan) -> tuple[int, int]:
+        """Which of all points of the run a point is, from 1."""
+        return plan.number + 1, points_of(self.argument)
 
     def _open_plans(self, closed: list[PointPlan], records: list[PointRecord]) -> list[PointPlan]:
         """The points of the open loop: given rates, or shares of what the closed loop reached."""

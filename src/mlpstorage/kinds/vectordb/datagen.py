@@ -13,6 +13,7 @@ import msgspec
 from mlpstorage.config import user_path
 from mlpstorage.core.errors import UsageError
 from mlpstorage.core.plan import Identity, Outcome, Plan
+from mlpstorage.core.rules import incomplete
 from mlpstorage.core.section import Row, Section
 from mlpstorage.core.units import format_bytes, format_seconds
 from mlpstorage.engine.vectors.blocks import BLOCK_ROWS
@@ -203,6 +204,7 @@ class VectorDatagen:
             },
             size=self.processes,
             run_dir=run_dir,
+            stops_after="blocks that are being made",
         )
 
     def outcome(self, results: Sequence[RankResult]) -> Outcome:
@@ -231,6 +233,7 @@ class VectorDatagen:
             "own_neighbours_confirmed": results[0].data.get("confirmed"),
             "blocks_written": sum(r.data.get("blocks_written", 0) for r in results),
             "blocks_kept": kept,
+            "truth_blocks_kept": results[0].data.get("truth_blocks_kept", 0),
             "seconds": seconds,
             "vectors_per_second": rate,
             "total_disk_bytes": self.spec.total_bytes,
@@ -240,6 +243,41 @@ class VectorDatagen:
             summary=summary,
             issues=(),
             sections=(self._section(manifest, made, rate, seconds),),
+            rank_outputs=tuple(dict(r.data) for r in results),
+        )
+
+    def stopped(self, results: Sequence[RankResult]) -> Outcome:
+        """The blocks that are whole; without a manifest, so that nobody takes them for all."""
+        self._lock.release()
+        files = (self.spec.base(self.folder), self.spec.pool(self.folder))
+        whole, blocks = sum(len(f.journalled()) for f in files), sum(f.blocks for f in files)
+        # Not known where it was stopped before the truth: nothing of it can be left then but what
+        # an earlier generation has compared.
+        compared = results[0].data.get("truth_blocks", 0)
+        summary = {
+            "num_vectors": self.spec.vectors,
+            "dimension": self.spec.dimension,
+            "blocks": blocks,
+            "blocks_whole": whole,
+            "blocks_written": sum(r.data.get("blocks_written", 0) for r in results),
+            "blocks_kept": sum(r.data.get("blocks_kept", 0) for r in results),
+            "truth_blocks": files[0].blocks,
+            "truth_blocks_compared": compared,
+            "data_folder": str(self.folder),
+        }
+        rows = (
+            Row("vectors and queries", f"{whole} of {blocks} blocks", "are whole and stay"),
+            Row("ground truth", f"{compared} of {files[0].blocks} blocks", "are compared"),
+        )
+        return Outcome(
+            summary=summary,
+            issues=(
+                incomplete(
+                    f"{blocks} blocks, {files[0].blocks} of them compared",
+                    f"{whole} blocks, {compared} of them compared",
+                ),
+            ),
+            sections=(Section("generated so far", rows=rows),),
             rank_outputs=tuple(dict(r.data) for r in results),
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_NUM_THRE
 def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
     """Make this rank's share of the vectors, then of the exact neighbours.
 
+    What a user's wish to stop leaves out is made by the next generation.
+
     Raises:
         MlpstorageError: the storage refuses or is full, or a source is damaged.
     """
@@ -32,16 +36,27 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
     from mlpstorage.engine.vectors.making import Making
     from mlpstorage.engine.vectors.manifest import VectorSpec
 
-    def report(activity: str, done: int, total: int, moved: int) -> None:
-        emit(Progress(comm.rank, activity, done, total, "blocks", moved))
+    reported = 0.0
+
+    def report(activity: str, done: int, total: int, unit: str, moved: int) -> None:
+        nonlocal reported
+        now = time.monotonic()
+        if now - reported >= 1 or done == total:
+            reported = now
+            emit(Progress(comm.rank, activity, done, total, unit, moved))
 
     spec = msgspec.convert(argument["spec"], VectorSpec)
     making = Making(spec, Path(argument["folder"]), comm, report)
     if argument["finished"]:
         return {"finished": True}
-    counted: dict[str, Any] = dict(making.vectors())
+    made = making.vectors()
+    counted: dict[str, Any] = dataclasses.asdict(made)
+    if not made.whole:
+        return counted
     found = making.truth()
-    if found is not None:
-        counted["structure"] = msgspec.to_builtins(found[0])
-        counted["confirmed"] = found[1]
+    if comm.rank == 0:
+        counted["truth_blocks"] = found.blocks
+        counted["truth_blocks_kept"] = found.kept
+        counted["structure"] = msgspec.to_builtins(found.structure)
+        counted["confirmed"] = found.confirmed
     return counted

@@ -31,6 +31,7 @@ class PointMetrics:
     """One point over all ranks; a query is one vector that was answered.
 
     `agreement` is the largest relative difference of two sources that count the same bytes.
+    `ended_early` says that the user wanted to stop during the window.
     """
 
     clients: int
@@ -41,6 +42,7 @@ class PointMetrics:
     queries: int
     failed: int
     overdue: int
+    ended_early: bool
     qps: float
     latency_ms: dict[str, float]
     latency_histogram_us: dict[str, int]
@@ -101,6 +103,7 @@ def metrics_of(
     reads = best.reads if best else None
     recalls = [value for record in active for value in record.recalls]
     busy, iowait = _host_shares(records, hosts)
+    early = any(record.ended_early for record in active)
     cpu = math.fsum(r.user_seconds + r.system_seconds for r in active)
     return PointMetrics(
         clients=plan.clients,
@@ -111,7 +114,8 @@ def metrics_of(
         queries=queries,
         failed=sum(record.failed for record in active),
         overdue=sum(record.overdue for record in active),
-        qps=queries / seconds if seconds else 0.0,
+        ended_early=early,
+        qps=_rate(active, queries, seconds, early=early),
         latency_ms=_latency(active, requests),
         latency_histogram_us={str(b): n for b, n in sorted(_merged(active).items())},
         recall=math.fsum(recalls) / len(recalls) if recalls else None,
@@ -138,6 +142,17 @@ def metrics_of(
             if r.cache.resident_share is not None or r.cache.warmup_rounds
         ],
     )  # fmt: skip
+
+
+def _rate(active: Sequence[PointRecord], queries: int, seconds: float, *, early: bool) -> float:
+    """Queries per second over all clients.
+
+    A wish to stop does not reach all of them at once: then each has a window of its own.
+    """
+    if early:
+        own = [record for record in active if record.window_seconds]
+        return math.fsum(record.queries / record.window_seconds for record in own)
+    return queries / seconds if seconds else 0.0
 
 
 def counted_by(records: Sequence[PointRecord | Verification], *, counted: bool) -> list[Counted]:

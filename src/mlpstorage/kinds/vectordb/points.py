@@ -14,7 +14,9 @@ from mlpstorage.engine.counters import Counters
 from mlpstorage.engine.histogram import histogram
 from mlpstorage.kinds.vectordb.cache import make_cold, resident_share
 from mlpstorage.kinds.vectordb.record import CacheProof, PointRecord
-from mlpstorage.kinds.vectordb.search import Stream, closed_loop, ids_of, open_loop
+from mlpstorage.kinds.vectordb.search import Stream, Window, closed_loop, ids_of, open_loop
+from mlpstorage.kinds.vectordb.so_far import SoFar, is_long, named
+from mlpstorage.kinds.vectordb.ticking import Ticking
 from mlpstorage.watch.inventory import usable_cpus
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from mlpstorage.kinds.vectordb.client import Client
     from mlpstorage.kinds.vectordb.control_group import ControlGroup
     from mlpstorage.kinds.vectordb.record import PointPlan
-    from mlpstorage.kinds.vectordb.search import Window
 
 # A warm-up goes on until two rounds of it differ by less than this.
 _SETTLED = 0.02
@@ -65,8 +66,11 @@ class PointRunner:
         self._argument, self._comm = client.argument, client.comm
         self._counters = PointCounters(client, group)
 
-    def run(self, plan: PointPlan) -> PointRecord:
-        """One point; every rank calls it, whether the point needs it or not."""
+    def run(self, plan: PointPlan) -> PointRecord | None:
+        """One point; every rank calls it, whether the point needs it or not.
+
+        None on all of them if the user wants to stop, and its window was not begun.
+        """
         active = is_active(self._comm.rank, self._comm.size, plan.clients)
         client = self._client
         cache = self._cold(plan) if self._argument.cache_state == "cold" else CacheProof(method="")
@@ -80,33 +84,48 @@ class PointRunner:
         )
         search = client.backend.searcher(self._argument.k, self._effort)
         if self._argument.cache_state == "warm":
-            cache = self._warm(search, stream, active=active)
+            cache, stopped = self._warm(search, stream, plan, active=active)
+            if stopped:
+                return None
+        shown = SoFar(client, plan, stream)
+        shown.begin()
         self._comm.barrier()
         if not active:
             return self._idle(plan, cache)
-        if self._argument.ramp_seconds:
-            self._loop(search, stream, plan, self._argument.ramp_seconds, ramp=True)
-        before = self._counters.read()
-        window = self._loop(search, stream, plan, self._argument.steady_seconds, ramp=False)
-        after = self._counters.read()
+        with Ticking(shown.tick):
+            if self._argument.ramp_seconds:
+                self._loop(search, stream, plan, Window(), self._argument.ramp_seconds, ramp=True)
+            before, window = self._counters.read(), shown.window()
+            self._loop(search, stream, plan, window, self._argument.steady_seconds, ramp=False)
+            after = self._counters.read()
+        shown.end()
+        if shown.early:
+            self._client.wish.heard()  # something was left out, if it was the last point, too
         self._comm.barrier()
-        return self._record(plan, cache, window, before, after)
+        return self._record(plan, cache, window, before, after, early=shown.early)
 
     def _loop(
-        self, search: Search, stream: Stream, plan: PointPlan, seconds: float, *, ramp: bool
+        self,
+        search: Search,
+        stream: Stream,
+        plan: PointPlan,
+        window: Window,
+        seconds: float,
+        *,
+        ramp: bool,
     ) -> Window:
         client, known = self._client, 0 if ramp else self._client.truth.queries
         if plan.rate is not None:
             # A seed of its own for every client, point and part.
             seed = hash((self._argument.seed, plan.number, self._comm.rank, ramp))
             return open_loop(
-                search, client.queries, stream, seconds=seconds, known=known,
+                search, client.queries, stream, seconds=seconds, known=known, window=window,
                 rate=plan.rate / plan.clients, seed=seed,
             )  # fmt: skip
         most = 0 if ramp else -(-self._argument.most_requests // plan.clients)
         return closed_loop(
             search, client.queries, stream, seconds=_MOST_SECONDS if most else seconds,
-            most=most, known=known,
+            most=most, known=known, window=window,
         )  # fmt: skip
 
     def _cold(self, plan: PointPlan) -> CacheProof:
@@ -124,36 +143,45 @@ class PointRunner:
         backend.open()
         return CacheProof(method=method, resident_share=share)
 
-    def _warm(self, search: Search, stream: Stream, *, active: bool) -> CacheProof:
-        """Ask until the rate settles; rank 0 decides for all."""
+    def _warm(
+        self, search: Search, stream: Stream, plan: PointPlan, *, active: bool
+    ) -> tuple[CacheProof, bool]:
+        """Ask until the rate settles, or the user wants to stop; rank 0 decides for all."""
         seconds = max(_LEAST_ROUND_SECONDS, self._argument.steady_seconds / 10)
         last, rounds, settled = 0.0, 0, False
+        part, parts = self._client.place_of(plan)
         while not settled and rounds < _MOST_ROUNDS:
+            if self._comm.rank == 0:
+                name = f"warming up for {named(plan, part, parts)}"
+                self._client.report(name, rounds, _MOST_ROUNDS, "rounds at most", 0)
+            if self._client.wish.agreed():
+                return CacheProof(method="warm-up"), True
             self._comm.barrier()
             done = 0
             if active:
                 queries = self._client.queries
                 done = len(closed_loop(search, queries, stream, seconds=seconds).latencies)
-            parts = self._comm.gather(done)
-            rate = sum(parts) / seconds if parts else 0.0
+            answered = self._comm.gather(done)
+            rate = sum(answered) / seconds if answered else 0.0
             near = abs(rate - last) < _SETTLED * max(rate, 1e-9)
             settled = bool(self._comm.broadcast(near))
             last, rounds = rate, rounds + 1
         share = None
         if self._comm.local_rank == 0:
             share = resident_share(self._client.backend.files())
-        return CacheProof(
+        proof = CacheProof(
             method="warm-up", resident_share=share, warmup_rounds=rounds, settled=settled
         )
+        return proof, False
 
     def _idle(self, plan: PointPlan, cache: CacheProof) -> PointRecord:
         """The record of a rank that waits; the first of a host still counts for its group."""
         reads = moved = None
         if self._counters.counts_group:
-            time.sleep(self._argument.ramp_seconds)
+            self._sleep(self._argument.ramp_seconds)
             before = self._group.reads()
             if not self._argument.most_requests:
-                time.sleep(self._argument.steady_seconds)
+                self._sleep(self._argument.steady_seconds)
                 reads, moved = difference(before, self._group.reads())
         self._comm.barrier()
         if self._counters.counts_group and self._argument.most_requests:
@@ -167,6 +195,15 @@ class PointRunner:
             group_source=self._group.source if reads is not None else "",
         )
 
+    def _sleep(self, seconds: float) -> None:
+        """Sleep as long as the others measure; a long point may be ended early."""
+        argument, until = self._argument, time.monotonic() + seconds
+        long = is_long(argument.steady_seconds, argument.ramp_seconds, argument.most_requests)
+        while (left := until - time.monotonic()) > 0:
+            if long and self._client.wish.waits():
+                return
+            time.sleep(min(left, 1.0) if long else left)
+
     def _record(
         self,
         plan: PointPlan,
@@ -174,6 +211,8 @@ class PointRunner:
         window: Window,
         before: Reading,
         after: Reading,
+        *,
+        early: bool,
     ) -> PointRecord:
         latencies = np.frombuffer(window.latencies, np.int64) / 1000
         counts = histogram(latencies.astype(np.int64))
@@ -187,6 +226,7 @@ class PointRunner:
             point=plan.number,
             active=True,
             cache=cache,
+            ended_early=early,
             window_seconds=window.seconds,
             requests=len(window.latencies),
             queries=len(window.latencies) * self._argument.batch,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from mlpstorage.core.errors import BenchmarkError, ConfigurationError
+from mlpstorage.core.errors import BenchmarkError, ConfigurationError, MlpstorageError
+from mlpstorage.core.events import Figure, Note
+from mlpstorage.core.units import format_seconds
 from mlpstorage.engine.files import drop_files
 from mlpstorage.kinds.vectordb.backends.interface import require_effective
 from mlpstorage.kinds.vectordb.record import CollectionRecord
@@ -23,18 +25,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mlpstorage.core.events import Event
     from mlpstorage.engine.vectors.manifest import VectorManifest
     from mlpstorage.kinds.vectordb.backends.interface import Backend, Collection
+    from mlpstorage.kinds.vectordb.wish import Wish
 
 _CHECKED_ROWS = 100
 _SAME = 1e-4
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What the collection is by now, the vectors it holds, and whether it was there before.
+
+    The record's status is built, or what came before it where the user wanted to stop.
+    """
+
+    record: CollectionRecord
+    rows: int
+    reused: bool = False
+
+
+@dataclass(frozen=True)
 class Preparation:
     """What is prepared, and from which data.
 
-    `report` is called with an activity, what is done, all there is to do, its unit, and bytes.
+    `report` is called with an activity, what is done, all there is to do, its unit, and bytes; it
+    says whether it has shown them. `emit` takes other events.
     """
 
     backend: Backend
@@ -43,10 +60,14 @@ class Preparation:
     manifest: VectorManifest
     folder: Path
     batch: int
-    report: Callable[[str, int, int, str, int], None]
+    report: Callable[[str, int, int, str, int], bool]
+    emit: Callable[[Event], None]
+    wish: Wish
 
-    def ready(self, *, rebuild: bool) -> tuple[CollectionRecord, bool]:
-        """The collection's record, loaded and indexed if it was not; whether it was there.
+    def ready(self, *, rebuild: bool) -> Prepared:
+        """The collection, loaded and indexed if it was not.
+
+        A user who wants to stop keeps the batches that are in, and an index that is being built.
 
         Raises:
             ConfigurationError: there is one, of other vectors or another index.
@@ -57,9 +78,18 @@ class Preparation:
             self._require_same(held)
             if held.status == "built":
                 self._require_whole()
-                return held, True
-        record = self._load(held)
-        return self._build(record), False
+                return Prepared(held, self.collection.vectors, reused=True)
+        record, rows = self._load(held)
+        if record.status == "loading":
+            self.backend.close()
+        elif self.wish.heard():
+            self.backend.keep(msgspec.json.encode(record))
+            self.backend.close()
+        else:
+            # The figures of the load outlive a build that is broken off.
+            self.backend.keep(msgspec.json.encode(record))
+            record = self._build(record)
+        return Prepared(record, rows)
 
     def _held(self) -> CollectionRecord | None:
         data = self.backend.record()
@@ -116,44 +146,83 @@ class Preparation:
             asked=dict(self.collection.build),
         )
 
-    def _load(self, held: CollectionRecord | None) -> CollectionRecord:
-        """Load what is not in yet; resumes after the last whole row that the backend has."""
-        if held is None:
+    def _kept(self, held: CollectionRecord) -> int | None:
+        """The rows of an unfinished collection that are durably in; None if it cannot be told."""
+        try:
+            rows = self.backend.rows()
+            self.backend.flush()
+        except MlpstorageError as error:
+            self.backend.close()
+            self._say(f"the load begins anew: what was loaded cannot be gone on with, {error.what}")
+            return None
+        total = self.collection.vectors
+        if rows > total or (held.status == "loaded" and rows != total):
+            self.backend.close()
+            self._say(f"the load begins anew: the collection holds {rows} vectors of {total}")
+            return None
+        what = "builds the index over" if rows == total else "goes on after"
+        self._say(f"{what} the {rows} vectors that an earlier run has loaded", "info")
+        return rows
+
+    def _say(self, text: str, level: str = "warning") -> None:
+        self.emit(Note(text, level))
+
+    def _load(self, held: CollectionRecord | None) -> tuple[CollectionRecord, int]:
+        """Load what is not in yet; resumes after the last whole row that the backend has.
+
+        Also the rows that are in; when they are not all, the record still says loading.
+        """
+        kept = None if held is None else self._kept(held)
+        if held is None or kept is None:
             self.backend.create()
             self.backend.keep(msgspec.json.encode(self._fresh()))
-        start = 0 if held is None else self.backend.rows()
+        elif held.status == "loaded":
+            return held, kept
+        start = kept or 0
         base, total = self.manifest.spec.base(self.folder), self.collection.vectors
-        written, seconds = _written_bytes(), 0.0
+        written, seconds, done = _written_bytes(), 0.0, start
         self.report("loading", start, total, "vectors", 0)
         for block, checksum in enumerate(self.manifest.base_checksums):
             begin, end = base.bounds(block)
             if end <= start:
                 continue
+            if self.wish.heard():
+                break
             rows = base.read_checked(block, checksum)
             for first in range(max(begin, start), end, self.batch or end - begin):
+                if self.wish.heard():
+                    break
                 last = min(first + (self.batch or end), end)
                 clock = time.perf_counter()
                 self.backend.load(first, rows[first - begin : last - begin])
                 seconds += time.perf_counter() - clock
+                done = last
                 moved = (last - start) * self.collection.dimension * 4
-                self.report("loading", last, total, "vectors", moved)
+                if self.report("loading", last, total, "vectors", moved):
+                    self.emit(Figure(0, "load", (last - start) / seconds, "vectors/s"))
         flush = _timed(self.backend.flush)
         # The source must not sit in memory that the page cache of the index could use.
         drop_files([base.path])
+        if done < total:
+            return self._fresh(), done
         self._require_rows()
-        return msgspec.structs.replace(
+        loaded = msgspec.structs.replace(
             self._fresh(),
+            status="loaded",
             load_seconds=seconds,
             flush_seconds=flush,
             resumed_from=start,
             bytes_written=_written_bytes() - written,
         )
+        return loaded, total
 
     def _build(self, record: CollectionRecord) -> CollectionRecord:
         written = _written_bytes()
         build = self.collection
         expected = build.index.footprint(build.vectors, build.dimension, build.build)
-        shown = _BuildShown(self.report, max(1, round(expected.build_core_seconds)))
+        shown = _BuildShown(
+            self.report, self._say, self.wish, max(1, round(expected.build_core_seconds))
+        )
         with Ticking(shown.elapsed):
             seconds = _timed(lambda: self.backend.build(shown.told))
         effective = self.backend.parameters()
@@ -225,13 +294,21 @@ def _written_bytes() -> int:
 
 
 class _BuildShown:
-    """Shows how far a build is: what the engine tells, or else the seconds that have passed."""
+    """Shows how far a build is: what the engine tells, or else the seconds that have passed.
+
+    An engine does not stop in order while it builds: who wants that is told what is waited for.
+    """
 
     def __init__(
-        self, report: Callable[[str, int, int, str, int], None], expected_seconds: int
+        self,
+        report: Callable[[str, int, int, str, int], bool],
+        say: Callable[[str, str], None],
+        wish: Wish,
+        expected_seconds: int,
     ) -> None:
-        self._report, self._expected = report, expected_seconds
-        self._told = False
+        self._report, self._say, self._wish = report, say, wish
+        self._expected = expected_seconds
+        self._told = self._warned = False
 
     def told(self, done: int, total: int) -> None:
         """Pass on what the engine tells."""
@@ -239,7 +316,16 @@ class _BuildShown:
         self._report("building the index", done, total, "vectors", 0)
 
     def elapsed(self, seconds: int) -> None:
-        """Show the time, where the engine tells nothing."""
+        """Show the time, where the engine tells nothing; called once a second, on a thread."""
+        if not self._warned and self._wish.waits():
+            self._warned = True
+            self._say(
+                f"the index is finished first, {format_seconds(seconds)} of about "
+                f"{format_seconds(max(self._expected, seconds))} so far: engines cannot go on with "
+                "half of one; after a second interrupt the next run builds it over the vectors "
+                "that are loaded",
+                "warning",
+            )
         if not self._told:
             total = max(self._expected, seconds + 1)
             self._report("building the index", seconds, total, "s, as expected", 0)

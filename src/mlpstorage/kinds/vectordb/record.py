@@ -14,8 +14,8 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 class CollectionRecord(_Record, frozen=True, forbid_unknown_fields=True):
     """What a collection holds and how it was made; kept beside it by the backend.
 
-    `status` is loading or built. `load_seconds` counts the calls that load, `bytes_written` what
-    the kernel counted meanwhile for the loading process (None for a server).
+    `status` is loading, loaded or built. `load_seconds` counts the calls that load, `bytes_written`
+    what the kernel counted meanwhile for the loading process (None for a server).
     """
 
     status: str
@@ -78,6 +78,7 @@ class CacheProof(_Record, frozen=True):
 class PointRecord(_Record, frozen=True):
     """One rank in one point of the sweep; bytes, reads and seconds are of the measured window.
 
+    `ended_early` says that the user wanted to stop, and the window is shorter than was asked.
     `cut` counts requests that were begun within the window and ended after it: they are no part of
     the rate, but have read. The histogram counts requests by the bucket of their latency in
     microseconds. `group_*` are of the whole control group of the host and stand in the record of
@@ -87,6 +88,7 @@ class PointRecord(_Record, frozen=True):
     point: int
     active: bool
     cache: CacheProof
+    ended_early: bool = False
     window_seconds: float = 0.0
     requests: int = 0
     queries: int = 0
@@ -122,11 +124,16 @@ class PointPlan(_Record, frozen=True):
 
 
 class RankRecord(_Record, frozen=True):
-    """All that one rank delivers; `collection`, `steps` and `plans` are rank 0's."""
+    """All that one rank delivers; `collection`, `steps` and `plans` are rank 0's.
 
-    effort: int
-    verification: Verification
-    points: list[PointRecord]
+    Where the user wanted to stop, what was not reached is as it is here: no effort, no recalls,
+    fewer points than plans. `rows` are the vectors that the collection holds.
+    """
+
+    effort: int = 0
+    verification: Verification = Verification(recalls=[])
+    points: list[PointRecord] = []
+    rows: int = 0
     collection: CollectionRecord | None = None
     reused: bool = False
     version: dict[str, str] = {}

@@ -13,7 +13,8 @@ from mlpstorage.kinds.run_details import Problems, common_details, finite, rank_
 from mlpstorage.kinds.sittings import by_sitting
 from mlpstorage.kinds.vectordb.result_rules import RESULT_RULES
 from mlpstorage.kinds.vectordb.rules import PLAN_RULES
-from mlpstorage.kinds.vectordb.set_rules import SET_RULES
+from mlpstorage.kinds.vectordb.set_rules import RUNS, SET_RULES
+from mlpstorage.report.limits import limits_of
 from mlpstorage.report.model import (
     Better,
     Curve,
@@ -76,6 +77,7 @@ class Summary(msgspec.Struct, frozen=True):
     scored_point: int | None = None
     points: tuple[_Point, ...] = ()
     num_hosts: int | None = None
+    bottleneck: Any = None
 
 
 class _RankPoint(msgspec.Struct, frozen=True):
@@ -94,6 +96,8 @@ class VectorReporter:
 
     kind: str = "vector_database"
     set_rules: tuple[Rule[SetSubject], ...] = SET_RULES
+    least_runs: int = RUNS
+    result_needs: str = f"{RUNS} runs (rule 5.3.1): --loops {RUNS}"
 
     def setup(self, run: StoredRun) -> str:
         """All parameters."""
@@ -113,6 +117,7 @@ class VectorReporter:
             hosts=summary.num_hosts,
             setup=self.setup(run) if ours else "",
             unjudged=() if ours else unrecorded((*PLAN_RULES, *RESULT_RULES), rules_edition(run)),
+            limits=limits_of(summary.bottleneck),
             figures={
                 "vectors": summary.num_vectors,
                 "inserted": summary.inserted_vectors,

@@ -58,15 +58,22 @@ class Measured:
     recalls: tuple[float, ...]
 
     @classmethod
-    def of(cls, results: Sequence[RankResult]) -> Measured:
+    def of(cls, results: Sequence[RankResult], points: int | None = None) -> Measured:
         """Check that every rank did every point, and found the same effort.
+
+        With `points`, these first points are all that there are, none perhaps.
 
         Raises:
             BenchmarkError: a rank's record is incomplete.
         """
         ranks = tuple(msgspec.convert(r.data, RankRecord) for r in results)
+        if points is not None:
+            ranks = tuple(
+                msgspec.structs.replace(r, plans=r.plans[:points], points=r.points[:points])
+                for r in ranks
+            )
         first = ranks[0]
-        if first.collection is None or not first.plans:
+        if first.collection is None or not (first.plans or points == 0):
             raise BenchmarkError("rank 0 delivered no collection and no points")
         for result, record in zip(results, ranks, strict=True):
             if len(record.points) != len(first.plans) or record.effort != first.effort:
@@ -104,14 +111,27 @@ class Measured:
         )
 
 
-def outcome_of(results: Sequence[RankResult], facts: RunFacts) -> Outcome:
+def outcome_of(
+    results: Sequence[RankResult], facts: RunFacts, points_done: int | None = None
+) -> Outcome:
     """The outcome of a run whose ranks have all delivered.
+
+    `points_done` are the points of a run that was stopped; with none of them nothing is judged.
 
     Raises:
         BenchmarkError: a rank's record is incomplete.
     """
-    measured = Measured.of(results)
+    measured = Measured.of(results, points_done)
     points = measured.points(facts)
+    if not points:
+        summary = _summary(measured, points, None, facts)
+        built = measured.collection.status == "built"
+        return Outcome(
+            summary=summary,
+            issues=(),
+            sections=(_index_section(measured, facts, summary),) if built else (),
+            rank_outputs=tuple({"hostname": r.host, **r.data} for r in results),
+        )
     scored = scored_point(points, facts.workload.search.slo_ms)
     subject = ResultSubject(
         workload=facts.workload,
@@ -143,11 +163,18 @@ def outcome_of(results: Sequence[RankResult], facts: RunFacts) -> Outcome:
 
 
 def scored_point(points: Sequence[PointMetrics], slo_ms: float) -> int | None:
-    """The point of most queries per second among those that keep the p99 latency; None for none."""
+    """The point of most queries per second among those that keep the p99 latency; None for none.
+
+    One that was ended early counts only where there is no other.
+    """
+    whole = [point for point in points if not point.ended_early] or points
     kept = [
         number
         for number, point in enumerate(points)
-        if point.queries and point.latency_ms["p99"] <= slo_ms and not point.overdue
+        if point.queries
+        and point.latency_ms["p99"] <= slo_ms
+        and not point.overdue
+        and point in whole
     ]
     return max(kept, key=lambda number: points[number].qps) if kept else None
 
@@ -176,33 +203,27 @@ def _summary(
     facts: RunFacts,
 ) -> dict[str, Any]:
     """The summary document: the keys that tools of the field read first, then ours."""
-    best = points[scored] if scored is not None else max(points, key=lambda point: point.qps)
     data, record = facts.workload.dataset, measured.collection
     raw = record.vectors * record.dimension * 4
     first = measured.ranks[0]
+    recall = measured.recall if measured.recalls else None
     return {
         "num_vectors": record.vectors,
         "dimension": record.dimension,
         "index_type": record.index,
-        "inserted_vectors": record.vectors,
+        "inserted_vectors": first.rows,
         "query_count": sum(point.queries for point in points),
         "query_reuse": sum(point.queries for point in points) / facts.manifest.spec.queries,
-        "throughput_qps": best.qps,
-        "total_queries": best.queries,
-        "total_time_seconds": best.seconds,
-        "mean_latency_ms": best.latency_ms["mean"],
-        "p50_latency_ms": best.latency_ms["p50"],
-        "p95_latency_ms": best.latency_ms["p95"],
-        "p99_latency_ms": best.latency_ms["p99"],
-        "p999_latency_ms": best.latency_ms["p99.9"],
-        "failed_batches": best.failed,
-        "recall": measured.recall,
+        **_headline(points, scored),
+        "recall": recall,
         "recall_stats": {
             "k": facts.workload.search.k,
-            "mean_recall": measured.recall,
-            "p5_recall": measured.recall_p5,
+            "mean_recall": recall,
+            "p5_recall": measured.recall_p5 if measured.recalls else None,
             "min_recall": measured.recalls[0] if measured.recalls else None,
-            "below_half": sum(v < 0.5 for v in measured.recalls) / max(1, len(measured.recalls)),  # noqa: PLR2004
+            "below_half": sum(v < 0.5 for v in measured.recalls) / len(measured.recalls)  # noqa: PLR2004
+            if measured.recalls
+            else None,
             "num_queries_evaluated": len(measured.recalls),
             "target": facts.workload.search.target_recall,
         },
@@ -222,19 +243,39 @@ def _summary(
             "version": first.version,
             "parameters_asked": record.asked,
             "parameters_effective": record.effective,
-            "effort": {facts.effort_name: first.effort, "calibrated": first.calibrated},
+            "effort": {facts.effort_name: first.effort or None, "calibrated": first.calibrated},
         },
         "calibration": [msgspec.to_builtins(step) for step in first.steps],
         "storage": {"filesystem": facts.filesystem},
         "memory_cap_bytes": first.memory_cap_bytes,
-        "counter_source": points[0].source,
-        "memory_resident": any((point.bytes_per_query or 0) == 0 for point in points),
+        "counter_source": points[0].source if points else None,
+        "memory_resident": any((point.bytes_per_query or 0) == 0 for point in points)
+        if points
+        else None,
         "load": _load(record, raw, reused=first.reused),
         "slo_p99_ms": facts.workload.search.slo_ms,
         "scored_point": scored,
         "points": [point.as_dict() for point in points],
         "num_hosts": len(set(measured.hosts)),
         "hosts": sorted(set(measured.hosts)),
+    }
+
+
+def _headline(points: Sequence[PointMetrics], scored: int | None) -> dict[str, Any]:
+    """The figures of the scored point, or of the fastest; of none where nothing was measured."""
+    if not points:
+        return {}
+    best = points[scored] if scored is not None else max(points, key=lambda point: point.qps)
+    return {
+        "throughput_qps": best.qps,
+        "total_queries": best.queries,
+        "total_time_seconds": best.seconds,
+        "mean_latency_ms": best.latency_ms["mean"],
+        "p50_latency_ms": best.latency_ms["p50"],
+        "p95_latency_ms": best.latency_ms["p95"],
+        "p99_latency_ms": best.latency_ms["p99"],
+        "p999_latency_ms": best.latency_ms["p99.9"],
+        "failed_batches": best.failed,
     }
 
 
@@ -246,11 +287,13 @@ def _recall_reads(measured: Measured, facts: RunFacts) -> dict[str, dict[str, fl
     """
     shares = [record.verification for record in measured.ranks]
     asked = sum(share.queries for share in shares)
+    if not asked:
+        return {}
     counted = facts.counted and not facts.backend.server
     return {
         one.source: {
-            "bytes_per_query": one.bytes / asked if asked else None,
-            "reads_per_query": one.reads / asked if asked and one.reads is not None else None,
+            "bytes_per_query": one.bytes / asked,
+            "reads_per_query": one.reads / asked if one.reads is not None else None,
         }
         for one in counted_by(shares, counted=counted)
     }

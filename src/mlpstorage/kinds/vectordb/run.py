@@ -33,7 +33,7 @@ from mlpstorage.kinds.placement import (
 from mlpstorage.kinds.vectordb import result
 from mlpstorage.kinds.vectordb.backends import backend_named
 from mlpstorage.kinds.vectordb.choices import RunChoices
-from mlpstorage.kinds.vectordb.client import Argument
+from mlpstorage.kinds.vectordb.client import Argument, points_of
 from mlpstorage.kinds.vectordb.datagen import KIND
 from mlpstorage.kinds.vectordb.dataset_choice import (
     data_folder,
@@ -41,6 +41,7 @@ from mlpstorage.kinds.vectordb.dataset_choice import (
     scale_name,
     spec_of,
 )
+from mlpstorage.kinds.vectordb.partial import stopped_outcome
 from mlpstorage.kinds.vectordb.rules import PLAN_RULES, PlanSubject
 from mlpstorage.kinds.vectordb.sizing import MEMORY_FACTOR
 from mlpstorage.launch import RankJob
@@ -349,6 +350,7 @@ class VectorRun:
             argument=msgspec.to_builtins(self._argument()),
             size=self.ranks,
             run_dir=run_dir,
+            stops_after="batch, index or sweep point",
         )
 
     def _argument(self) -> Argument:
@@ -381,16 +383,25 @@ class VectorRun:
             memory_cap_bytes=choices.memory_cap_bytes,
             memory_cap_share=choices.memory_cap_share,
             rebuild=self.options.rebuild,
+            slo_ms=search.slo_ms,
             seed=self.seed,
         )
 
     def outcome(self, results: Sequence[RankResult]) -> Outcome:
         """The metrics, the evidence, and what the result rules say of them."""
         self._lock.release()
+        return result.outcome_of(results, self._facts())
+
+    def stopped(self, results: Sequence[RankResult]) -> Outcome:
+        """The same of the points that are complete, or how far it got before them."""
+        self._lock.release()
+        return stopped_outcome(results, self._facts(), points_of(self._argument()))
+
+    def _facts(self) -> result.RunFacts:
         place = self.folder if self.backend.server else self.collection_dir
         filesystem = filesystem_of(place)
         data = self.resolved.workload.dataset
-        facts = result.RunFacts(
+        return result.RunFacts(
             workload=self.resolved.workload,
             backend=self.backend,
             manifest=VectorManifest.load(self.folder),
@@ -402,7 +413,6 @@ class VectorRun:
             exceeds_memory=data.num_vectors * data.dimension * 4
             >= MEMORY_FACTOR * self.clients.judged_bytes,
         )
-        return result.outcome_of(results, facts)
 
 
 def _problem(error: MlpstorageError, fix: str = "") -> Problem:

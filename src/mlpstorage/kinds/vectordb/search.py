@@ -81,13 +81,29 @@ class Stream:
             self.requests = [(part, int(part[0])) for part in parts]
         self.asked = 0
 
+    def end(self) -> None:
+        """Let every loop over it end after the request under way; from any thread.
+
+        The list is emptied, and the iteration runs into its end: a question whether to go on would
+        cost something in every turn of the timed loops.
+        """
+        self.requests.clear()
+
+    @property
+    def ended(self) -> bool:
+        """Whether somebody has ended it."""
+        return not self.requests
+
     def __iter__(self) -> Iterator[Request]:
-        """The requests, from where the last iteration stopped, without end."""
-        requests, count = self.requests, len(self.requests)
-        while True:
-            request = requests[self.asked % count]
-            self.asked += 1
-            yield request
+        """The requests, from where the last iteration stopped, without end of their own."""
+        requests, count = self.requests, max(1, len(self.requests))
+        try:
+            while True:
+                request = requests[self.asked % count]
+                self.asked += 1
+                yield request
+        except IndexError:
+            return
 
 
 def closed_loop(
@@ -98,10 +114,12 @@ def closed_loop(
     seconds: float,
     most: int = 0,
     known: int = 0,
+    window: Window | None = None,
 ) -> Window:
     """Ask again as soon as an answer is there, for some seconds or until `most` requests.
 
     A request that ends after the window is not counted: requests ÷ seconds is then no estimate.
+    When the stream is ended early, so is the window, with the last answer.
 
     Args:
         search: The backend's function.
@@ -110,11 +128,12 @@ def closed_loop(
         seconds: The length of the window; with `most`, a limit.
         most: End after so many requests; 0 for none.
         known: Answers to queries below this row are kept, for recall.
+        window: What is filled, where another thread looks at it meanwhile.
 
     Raises:
         BenchmarkError: requests fail one after the other.
     """
-    window, clock = Window(), perf_counter_ns
+    window, clock = window or Window(), perf_counter_ns
     took, keep = window.latencies.append, window.answers.append
     window.began_ns = ended = clock()
     until = window.began_ns + round(seconds * 1e9)
@@ -138,7 +157,8 @@ def closed_loop(
         in_a_row = 0
         if row < known:
             keep((row, found))
-    window.ended_ns = ended if most and len(window.latencies) >= most else until
+    early = stream.ended or bool(most and len(window.latencies) >= most)
+    window.ended_ns = min(ended, until) if early else until
     return window
 
 
@@ -151,6 +171,7 @@ def open_loop(
     rate: float,
     seed: int,
     known: int = 0,
+    window: Window | None = None,
 ) -> Window:
     """Ask at random times of a rate, whether answers are there or not; see `closed_loop`.
 
@@ -165,8 +186,9 @@ def open_loop(
         rate: Requests per second of this client; the gaps are exponential (Poisson arrivals).
         seed: Decides the gaps.
         known: As there.
+        window: As there.
     """
-    window, clock = Window(), perf_counter_ns
+    window, clock = window or Window(), perf_counter_ns
     took, keep = window.latencies.append, window.answers.append
     gap = random.Random(seed).expovariate  # noqa: S311 (arrivals, no secrets)
     window.began_ns = clock()
@@ -174,22 +196,25 @@ def open_loop(
     window.ended_ns = until
     due, in_a_row = window.began_ns + round(gap(rate) * 1e9), 0
     requests = iter(stream)
-    while due < until:
-        _wait(due)
-        if clock() >= until:
-            break
-        selector, row = next(requests)
-        try:
-            found = search(pool[selector])
-            took(clock() - due)
-            in_a_row = 0
-            if row < known:
-                keep((row, found))
-        except QueryFailedError as error:
-            window.failed += 1
-            in_a_row += 1
-            _give_up(in_a_row, error)
-        due += round(gap(rate) * 1e9)
+    try:
+        while due < until:
+            _wait(due)
+            if clock() >= until:
+                break
+            selector, row = next(requests)
+            try:
+                found = search(pool[selector])
+                took(clock() - due)
+                in_a_row = 0
+                if row < known:
+                    keep((row, found))
+            except QueryFailedError as error:
+                window.failed += 1
+                in_a_row += 1
+                _give_up(in_a_row, error)
+            due += round(gap(rate) * 1e9)
+    except StopIteration:  # the stream was ended early
+        window.ended_ns = until = min(clock(), until)
     while due < until:
         window.overdue += 1
         due += round(gap(rate) * 1e9)

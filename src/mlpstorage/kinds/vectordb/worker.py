@@ -4,7 +4,8 @@
     all           open; calibrate the effort; measure the recall over all known queries
     every point   caches into their state; ramp; the measured window
 
-The ranks that a point does not need wait at its barriers.
+The ranks that a point does not need wait at its barriers. Before each of these steps they ask
+together whether the user wants to stop; then the rest is left out.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
     import msgspec
 
     from mlpstorage.kinds.vectordb.client import Argument, Client
+    from mlpstorage.kinds.vectordb.wish import shielded
 
     wanted = msgspec.convert(argument, Argument)
-    done: dict[str, Any] = msgspec.to_builtins(Client(wanted, comm, emit).run())
+    with shielded():
+        done: dict[str, Any] = msgspec.to_builtins(Client(wanted, comm, emit).run())
     return done

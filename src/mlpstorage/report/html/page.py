@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from mlpstorage.core.units import format_seconds
 from mlpstorage.report.html.budget import Budget
 from mlpstorage.report.html.scales import number
-from mlpstorage.report.html.views import overviews, set_page, state_of
+from mlpstorage.report.html.views import overviews, set_page
+from mlpstorage.report.limits import words
+from mlpstorage.report.table import counted
 from mlpstorage.store.codec import write_text
 
 if TYPE_CHECKING:
@@ -59,10 +61,12 @@ def render(document: ReportDocument, budget: Budget | None = None) -> str:
     environment = _environment()
     script, style = _resource("report.js"), _resource("report.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    states = [state_of(one) for one in document.sets]
+    states = [one.state for one in document.sets]
     return environment.get_template("report.html.j2").render(
         document=document,
         runs=runs,
+        sets=sum(not one.not_a_set for one in document.sets),
+        singles=sum(bool(one.not_a_set) for one in document.sets),
         overviews=overviews(document),
         tally={state: states.count(state) for state in dict.fromkeys(states)},
         entries=_entries(document, spent, environment),
@@ -85,7 +89,7 @@ def _entries(
         body = template.render(page=page)
         yield _SetEntry(
             page,
-            state_of(one),
+            one.state,
             "" if budget.packed else body,
             _packed(body) if budget.packed else "",
             not budget.packed and len(document.sets) <= _OPEN_SETS,
@@ -117,6 +121,8 @@ def _environment() -> Environment:
         "seconds": format_seconds,
         "clip": clip,
         "strip_marks": strip_of,
+        "counted": counted,
+        "limited": words,
         "words": lambda text: str(text).replace("_", " "),
         "moment": lambda text: clip(str(text)[:16].replace("T", " ")),
     }

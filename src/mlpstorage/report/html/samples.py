@@ -6,7 +6,7 @@ a time; of a very long file every n-th sample is taken, which loses no bytes: co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,7 +34,8 @@ class HostSamples:
     `wall` is seconds since 1970 by the launcher's clock, `uptime` the host's own clock or None.
     The values behind each name are as long as `wall`; None where a sample lacks them. Disks and
     interfaces count bytes (read and written, received and sent), `cpu` counts clock ticks (busy,
-    waiting for I/O, all), `memory` is bytes by the names of /proc/meminfo.
+    waiting for I/O, all), `memory` is bytes by the names of /proc/meminfo. `hostname` is what the
+    host calls itself, empty where it did not say.
     """
 
     wall: list[float] = field(default_factory=list)
@@ -43,6 +44,7 @@ class HostSamples:
     interfaces: dict[str, list[tuple[float, float] | None]] = field(default_factory=dict)
     cpu: list[tuple[float, float, float] | None] = field(default_factory=list)
     memory: dict[str, list[float | None]] = field(default_factory=dict)
+    hostname: str = ""
 
     def __len__(self) -> int:
         return len(self.wall)
@@ -77,6 +79,7 @@ class _Sample(msgspec.Struct):
     cpu: dict[str, float] = {}
     meminfo: dict[str, float] = {}
     host_uptime_seconds: float | None = None
+    hostname: str | None = None
 
 
 class _Document(msgspec.Struct):
@@ -85,10 +88,11 @@ class _Document(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """What is read of a line: of a head, a layout and a sample alike."""
+    """What is read of a line: of a head, a host, a layout and a sample alike."""
 
     kind: str
     host: str = ""
+    hostname: str = ""
     seq: int = 0
     sent_wall_ns: int = 0
     host_uptime_s: float | None = None
@@ -119,6 +123,19 @@ def read_samples(path: Path) -> Samples:
         raise _unreadable(path, str(error)) from error
 
 
+def named(samples: Samples) -> Samples:
+    """The samples under the names that the hosts have, not under those they were asked by.
+
+    An address, or "localhost", stays where two hosts share a name, or one did not say its own.
+    """
+    own = [host.hostname for host in samples.hosts.values()]
+    hosts = {
+        host.hostname if host.hostname and own.count(host.hostname) == 1 else asked: host
+        for asked, host in samples.hosts.items()
+    }
+    return replace(samples, hosts=hosts) if len(hosts) == len(samples.hosts) else samples
+
+
 def _unreadable(path: Path, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"{path.name}: the time series cannot be read ({why})",
@@ -133,7 +150,8 @@ def _of_document(path: Path) -> Samples:
     document = msgspec.json.decode(path.read_bytes(), type=_Document, strict=False)
     hosts: dict[str, HostSamples] = {}
     for name, samples in document.samples_by_host.items():
-        host = hosts[name] = HostSamples()
+        own = next((sample.hostname for sample in samples if sample.hostname), "")
+        host = hosts[name] = HostSamples(hostname=own)
         for sample in samples:
             _append(
                 host,
@@ -195,6 +213,7 @@ def _of_lines(path: Path) -> Samples:
     hosts: dict[str, HostSamples] = {}
     layouts: dict[str, _Line] = {}
     columns: dict[str, list[str]] = {}
+    own: dict[str, str] = {}
     interval: float | None = None
     for line in _lines(path):
         if line.kind == "head":
@@ -203,10 +222,12 @@ def _of_lines(path: Path) -> Samples:
                 group: [str(column.get("name", "")) for column in listed]
                 for group, listed in line.columns.items()
             }
+        elif line.kind == "meta":
+            own[line.host] = line.hostname
         elif line.kind == "layout":
             layouts[line.host] = line
         elif line.kind == "sample" and line.seq % stride == 0 and line.host in layouts:
-            host = hosts.setdefault(line.host, HostSamples())
+            host = hosts.setdefault(line.host, HostSamples(hostname=own.get(line.host, "")))
             _append(host, *_of_line(line, layouts[line.host], columns))
     return Samples(None if interval is None else interval * stride, hosts)
 

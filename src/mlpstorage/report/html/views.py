@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from mlpstorage.core.errors import MlpstorageError
 from mlpstorage.report.html.panels import curve_chart, rank_panel, time_panel
-from mlpstorage.report.html.samples import read_samples
+from mlpstorage.report.html.samples import named, read_samples
+from mlpstorage.report.limits import together, words
+from mlpstorage.report.table import counted, differing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from mlpstorage.report.html.budget import Budget
     from mlpstorage.report.html.charts import Chart
     from mlpstorage.report.html.panels import RankPanel, TimePanel
+    from mlpstorage.report.limits import SharedLimit
     from mlpstorage.report.model import (
         Finding,
         HostView,
@@ -42,10 +45,14 @@ class Told:
 
 @dataclass(frozen=True)
 class RunPage:
-    """One run: its details and charts; `settings` and `hosts` only where they are the run's own."""
+    """One run: its details and charts; `settings` and `hosts` only where they are the run's own.
+
+    `limits` says what limited it.
+    """
 
     name: str
     run: RunView
+    limits: tuple[SharedLimit, ...]
     curves: tuple[Chart, ...]
     ranks: tuple[RankPanel, ...]
     time: TimePanel | None
@@ -56,7 +63,10 @@ class RunPage:
 
 @dataclass(frozen=True)
 class SetPage:
-    """One set: `curves` are those of all its measured runs together."""
+    """One set: `curves` are those of all its measured runs together, and so are its `limits`.
+
+    `where` is on how many ranks and hosts, `differs` what tells it from others of its workload.
+    """
 
     anchor: str
     set: RunSet
@@ -66,6 +76,9 @@ class SetPage:
     settings: tuple[Setting, ...]
     hosts: tuple[HostView, ...]
     columns: tuple[str, ...]
+    limits: tuple[SharedLimit, ...]
+    where: str
+    differs: str
 
 
 @dataclass(frozen=True)
@@ -78,11 +91,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """A set in the overview."""
+    """A set in the overview; for `where` and `differs` see `SetPage`."""
 
     anchor: str
     set: RunSet
     state: str
+    limited: str
+    where: str
+    differs: str
     cells: tuple[Cell, ...]
 
 
@@ -100,15 +116,6 @@ def anchor_of(index: int) -> str:
     return f"set-{index + 1}"
 
 
-def state_of(one: RunSet) -> str:
-    """CLOSED, OPEN or INVALID; else how its runs ended, where none counts; else "not judged"."""
-    if not one.measured:
-        ends = sorted({run.status for run in one.runs if run.status not in {"complete", "unknown"}})
-        if ends:
-            return ends[0]
-    return one.verdict.name if one.verdict is not None else "not judged"
-
-
 def overviews(document: ReportDocument) -> tuple[Overview, ...]:
     """The sets kind by kind, in the order of the document."""
     kinds = list(dict.fromkeys(one.kind for one in document.sets))
@@ -123,8 +130,18 @@ def _overview(kind: str, document: ReportDocument) -> Overview:
     for place, one in places:
         known = {metric.name: metric for metric in one.headline}
         cells = tuple(Cell(known.get(name), label) for name, label in shown.items())
-        rows.append(OverviewRow(anchor_of(place), one, state_of(one), cells))
+        limited = words(together(run.limits for run in one.measured))
+        where, differs = where_of(one), differing(one.differs)
+        row = OverviewRow(anchor_of(place), one, one.state, limited, where, differs, cells)
+        rows.append(row)
     return Overview(kind, tuple(shown.values()), tuple(rows))
+
+
+def where_of(one: RunSet) -> str:
+    """On how many ranks and hosts a set ran, as far as that is known."""
+    ranks = counted(one.ranks, "rank") if one.ranks is not None else ""
+    hosts = counted(one.hosts, "host") if one.hosts is not None else ""
+    return " on ".join(part for part in (ranks, hosts) if part)
 
 
 def _head(metric: Spread) -> str:
@@ -151,16 +168,21 @@ def set_page(index: int, one: RunSet, budget: Budget) -> SetPage:
         settings=common.settings if common else (),
         hosts=common.hosts if common else (),
         columns=tuple(columns)[:_COLUMNS],
+        limits=together(run.limits for run in one.measured),
+        where=where_of(one),
+        differs=differing(one.differs),
     )
 
 
 def _run_names(runs: Sequence[RunView]) -> list[str]:
     """What each run is called within its set."""
+    if len(runs) == 1:
+        return ["run"]
     names, number = [], 0
     for run in runs:
         if run.role.value == "measured":
             number += 1
-            names.append(f"run {number}")
+            names.append(f"measured {number}")
         else:
             names.append(run.role.value)
     return names
@@ -212,6 +234,7 @@ def _run_page(
     return RunPage(
         name=name,
         run=run,
+        limits=together([run.limits]),
         curves=_charts(curve_chart(curve, [("", curve)], run.run_id) for curve in details.curves),
         ranks=tuple(panel for panel in ranks if panel is not None),
         time=time,
@@ -239,7 +262,7 @@ def _time_of(
                 f"{series.path.name} is not drawn: the time series of so many runs would be too "
                 "much for one page; make a report of this run's directory alone"
             )
-        samples = read_samples(series.path)
+        samples = named(read_samples(series.path))
     except MlpstorageError as error:
         return None, error.what
     except OSError as error:
