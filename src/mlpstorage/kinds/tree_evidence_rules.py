@@ -27,7 +27,12 @@ _OPTIONS = frozenset({"1", "2", "3"})
 
 
 def code_images(tree: Tree) -> Iterator[Issue]:
-    """2.1.6: the code images of the tree are what their names and hashes say."""
+    """2.1.6: the code images of the tree are what their names and hashes say.
+
+    Each `code-images/code-<digits>` is hashed anew (MD5 over names and contents of its files,
+    without hidden files, caches and tests), and the first 8 digits are compared with its name. A
+    difference is INVALID. Which image a run needs is asked by 3.6.1.
+    """
     pool = tree.top.below(IMAGES)
     for name in pool.directories:
         try:
@@ -122,7 +127,12 @@ def remapping_declared(tree: Tree) -> Iterator[Issue]:
 
 
 def checksums_hold(tree: Tree) -> Iterator[Issue]:
-    """S.2: every file of the tree is as its checksum says, where there are checksums."""
+    """S.2: every file of the tree is as its checksum says, where there are checksums.
+
+    Where the root has a SHA256SUMS, as `reports package` writes it, each file is hashed and
+    compared. A file that has changed, is gone, or is not in the list is INVALID. Without the list
+    nothing is judged. The rule is ours.
+    """
     if CHECKSUMS not in tree.top.files:
         return
     try:
@@ -141,7 +151,11 @@ def checksums_hold(tree: Tree) -> Iterator[Issue]:
 
 
 def no_links(tree: Tree) -> Iterator[Issue]:
-    """S.3: a submission is made of files and directories, not of links; none is followed."""
+    """S.3: a submission is made of files and directories, not of links; none is followed.
+
+    One symbolic link, of a file or a directory, makes the submission INVALID: what it points to may
+    be outside the tree, and another file tomorrow. The rule is ours.
+    """
     for path in tree.links:
         yield tree_issue(
             "S.3",
@@ -154,7 +168,11 @@ def no_links(tree: Tree) -> Iterator[Issue]:
 
 
 def readable(tree: Tree) -> Iterator[Issue]:
-    """S.4: everything in the tree can be read."""
+    """S.4: everything in the tree can be read.
+
+    A directory that cannot be listed, and a run whose record or figures cannot be read, are
+    INVALID: nothing that is submitted is passed over in silence. The rule is ours.
+    """
     for problem in tree.problems:
         yield tree_issue("S.4", problem, ".", fix="make it readable, or move it out of the tree")
     for folder in tree.folders:
@@ -174,7 +192,11 @@ def _is_broken(member: Member) -> bool:
 
 
 def division_reached(tree: Tree) -> Iterator[Issue]:
-    """S.5: what stands in closed has no verdict but CLOSED."""
+    """S.5: what stands in closed has no verdict but CLOSED.
+
+    Below closed/, a set whose own verdict is OPEN makes the submission INVALID. Below open/, any
+    verdict but INVALID may stand. The rule is ours.
+    """
     for folder in tree.folders:
         for one in folder.sets:
             if folder.submitter.division == "CLOSED" and one.verdict is Category.OPEN:
@@ -189,7 +211,11 @@ def division_reached(tree: Tree) -> Iterator[Issue]:
 
 
 def all_options(tree: Tree) -> Iterator[Issue]:
-    """6.3.1.2: a KV cache of the published options is measured with all three of them."""
+    """6.3.1.2: a KV cache of the published options is measured with all three of them.
+
+    Where the measured runs of kv_cache on a system have any of the options 1, 2 and 3, they have
+    all three; otherwise the submission is INVALID. Runs of own profiles alone are not judged.
+    """
     for folder in of_kind(tree, "kv_cache"):
         found = {m.facts.figures.get("option") for m in folder.measured} - {"", None}
         if found and found != _OPTIONS:

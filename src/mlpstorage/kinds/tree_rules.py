@@ -88,7 +88,12 @@ def top_level(tree: Tree) -> Iterator[Issue]:
 
 
 def submitter_directories(tree: Tree) -> Iterator[Issue]:
-    """2.1.4: in a division there is one directory for each submitter, named with plain letters."""
+    """2.1.4: in a division there is one directory for each submitter, named with plain letters.
+
+    Below closed and open there are directories only. Their names are of letters, digits, dots,
+    dashes and underscores, and begin with neither dot nor dash; anything else is INVALID. Scripts
+    read these names as parts of paths. The set of letters is our choice.
+    """
     for division in tree.top.directories:
         if division.lower() not in DIVISIONS:
             continue
@@ -142,7 +147,12 @@ def submitter_parts(tree: Tree) -> Iterator[Issue]:
 
 
 def system_files(tree: Tree) -> Iterator[Issue]:
-    """2.1.7: every system has a description (YAML) and a diagram or data sheet (PDF)."""
+    """2.1.7: every system has a description (YAML) and a diagram or data sheet (PDF).
+
+    For each `systems/<name>.yaml` (or .yml) there is a `systems/<name>.pdf`, and the other way
+    round; one that is missing is INVALID. What is in the YAML is judged by S.1, the PDF is for
+    people.
+    """
     for submitter in tree.submitters:
         files = submitter.systems.files
         yaml = {name.rpartition(".")[0] for name in files if name.endswith((".yaml", ".yml"))}
@@ -214,7 +224,11 @@ def benchmark_directories(tree: Tree) -> Iterator[Issue]:
 
 
 def phase_directories(tree: Tree) -> Iterator[Issue]:
-    """2.1.12: a workload of training has datasize, datagen and run."""
+    """2.1.12: a workload of training has datasize, datagen and run.
+
+    Each `training/<model>` has the directories datasize, datagen and run; one that is missing, or
+    another one, is INVALID. Beside them `set` is allowed, which has our records of sets.
+    """
     for folder in of_kind(tree, "training"):
         have = set(folder.listing.directories)
         for name in ("datasize", "datagen", "run"):
@@ -239,7 +253,11 @@ def phase_directories(tree: Tree) -> Iterator[Issue]:
 
 
 def one_generation(tree: Tree) -> Iterator[Issue]:
-    """2.1.13: the data set of a workload was generated once."""
+    """2.1.13: the data set of a workload was generated once.
+
+    `training/<model>/datagen` has exactly one directory that is named after a time; otherwise the
+    submission is INVALID. With several, nobody could tell which data were read.
+    """
     for folder in of_kind(tree, "training"):
         listing = folder.listing.below("datagen")
         if "datagen" in folder.listing.directories and len(listing.runs) != 1:

@@ -222,6 +222,16 @@ def test_wrong_bytes_count_in_every_phase() -> None:
     assert "/c/x.kv at byte 4096" in issue.what
 
 
+def test_bytes_of_the_raw_table_are_judged_too() -> None:
+    """A wrong block of a raw point is no less wrong, also where nothing else was measured."""
+    bad = msgspec.structs.replace(SLOW_POINT, bad=3, fio_rate=None, efficiency=None)
+    subject = replace(RESULT, raw=(bad,))
+    found = [i for i in judge(RESULT_RULES, subject, phase=Phase.RESULT) if i.rule == "K.20"]
+    assert [(issue.category, issue.actual) for issue in found] == [
+        (Category.INVALID, "3 wrong blocks")
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "met"),
     [

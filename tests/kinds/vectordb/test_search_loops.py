@@ -140,7 +140,7 @@ def test_a_window_can_be_watched_by_a_thread() -> None:
     window, seen, over = Window(), [0], threading.Event()
 
     def watch() -> None:
-        while not over.is_set():
+        while not over.wait(0.001):
             seen[0] += len(window.latencies[seen[0] :])
 
     watcher = threading.Thread(target=watch)

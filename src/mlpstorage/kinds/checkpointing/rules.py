@@ -98,7 +98,12 @@ def memory_ratio(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def durable(plan: PlanSubject) -> Iterator[Issue]:
-    """4.3.2: every file is made durable by fsync."""
+    """4.3.2: every file is made durable by fsync.
+
+    checkpoint.fsync is true, as packaged: each file is on the device before it gets its name, and
+    the clock runs until then. false is INVALID in both divisions: writing would end in the memory
+    of the clients.
+    """
     if not plan.workload.checkpoint.fsync:
         yield Issue(
             "4.3.2",
@@ -112,7 +117,12 @@ def durable(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def known_model(plan: PlanSubject) -> Iterator[Issue]:
-    """4.3.3: the model is one of the four, as it was published."""
+    """4.3.3: the model is one of the four, as it was published.
+
+    They are llama3-8b, llama3-70b, llama3-405b and llama3-1t. A --workload-file, or any model.… in
+    --params, is INVALID: it compares with runs of the same model only. Without --closed such a run
+    is carried out all the same.
+    """
     changed = sorted(name for name in plan.overrides if name.startswith("model."))
     if plan.own_workload or changed:
         yield Issue(
@@ -127,7 +137,13 @@ def known_model(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def accelerator_memory(plan: PlanSubject) -> Iterator[Issue]:
-    """4.3.4: the accelerators that are emulated could hold the checkpoint together."""
+    """4.3.4: the accelerators that are emulated could hold the checkpoint together.
+
+    Processes × the memory of one accelerator (80 GB for a100 and h100, 180 GB for b200, 288 GB for
+    mi355) are at least the bytes of the checkpoint, model and optimiser together. Less is INVALID:
+    no such cluster could have had this state to save. It is judged only where --accelerator-type
+    names one.
+    """
     if plan.accelerator_bytes is None:
         return
     held = plan.accelerator_bytes * plan.layout.processes
@@ -177,7 +193,13 @@ def different_filesystems(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def process_count(plan: PlanSubject) -> Iterator[Issue]:
-    """4.6.1: CLOSED has an exact number of processes, OPEN a multiple of a step."""
+    """4.6.1: CLOSED has an exact number of processes, OPEN a multiple of a step.
+
+    CLOSED: 8 processes for llama3-8b, 64 for llama3-70b, 512 for llama3-405b, 1024 for llama3-1t.
+    OPEN: multiples of 8, 8, 256 and 512; any other number is INVALID. The published text has
+    multiples of tensor × pipeline parallelism, which for llama3-8b would be 1; the published code
+    has 8, as here. A subset is judged by 4.3.5.
+    """
     asked, running = plan.workload.processes, plan.layout.processes
     if asked is None or plan.workload.checkpoint.mode == "subset" or running == asked.closed:
         return
@@ -234,7 +256,12 @@ def allowed_parameters(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def phase_gap(plan: PlanSubject) -> Iterator[Issue]:
-    """4.7.1: a run that only reads begins within 30 s after the run that wrote has ended."""
+    """4.7.1: a run that only reads begins within 30 s after the run that wrote has ended.
+
+    The time is from the end of the last checkpoint, as recorded in the checkpoint folder, to the
+    planning of this run. More than 30 s is INVALID, and so is less than 0 s: then the clocks of two
+    hosts disagree. A run that writes and reads has no such gap.
+    """
     gap = plan.gap_seconds
     if gap is not None and not 0 <= gap <= MOST_GAP_SECONDS:
         yield Issue(
@@ -272,7 +299,12 @@ def checkpoint_count(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def verified(result: ResultSubject) -> Iterator[Issue]:
-    """C.2: what was read is what was written."""
+    """C.2: what was read is what was written.
+
+    --verify stamps, the default, compares the stamp of every 4 KiB sector that is read with the one
+    that was written; full also compares checksums of the bytes. One difference is INVALID, and
+    reading then has no figures. --verify off is at best OPEN. The rule is ours.
+    """
     if result.mismatches:
         yield Issue(
             "C.2",
@@ -296,7 +328,12 @@ def verified(result: ResultSubject) -> Iterator[Issue]:
 
 
 def cold_reads(result: ResultSubject) -> Iterator[Issue]:
-    """C.3: the bytes came from storage, not from the clients' page cache."""
+    """C.3: the bytes came from storage, not from the clients' page cache.
+
+    The cached share is 1 less read_bytes ÷ rchar of /proc/self/io, over all ranks and all
+    checkpoints read. More than 5 % is INVALID: memory would have been measured. It is not judged
+    where the kernel does not count the reads of a filesystem by process. The rule is ours.
+    """
     return from_memory(
         "C.3",
         "the checkpoints",
@@ -308,7 +345,12 @@ def cold_reads(result: ResultSubject) -> Iterator[Issue]:
 
 
 def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
-    """C.4: the kernel saw the ranks move what the plan says, within one percent."""
+    """C.4: the kernel saw the ranks move what the plan says, within one percent.
+
+    wchar while writing and rchar while reading, of /proc/self/io, are summed over all ranks and
+    compared with the bytes of the checkpoints. A difference of more than 1 %, and more than 1 MiB,
+    is INVALID: the figures would be those of other work. The rule is ours.
+    """
     return not_accounted(
         "C.4",
         "the bytes moved are not the bytes of the checkpoints",

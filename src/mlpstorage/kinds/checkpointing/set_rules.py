@@ -40,7 +40,9 @@ def number_of_runs(subject: SetSubject) -> Iterator[Issue]:
 def gap_between_phases(subject: SetSubject) -> Iterator[Issue]:
     """4.7.1: a run that only reads begins within 30 s after the run that wrote has ended.
 
-    The run that only reads judges it too, by the folder's record; here by the records of the runs.
+    The pause between the two runs is from the recorded end of one to the recorded start of the
+    next. More than 30 s, or less than 0 s (clocks that disagree), is INVALID. The run that only
+    reads judges it too, by the record in the checkpoint folder.
     """
     for before, after, pause in pauses(subject.measured):
         if not 0 <= pause <= MOST_GAP_SECONDS:
@@ -87,7 +89,12 @@ def _no_counts(subject: SetSubject) -> str:
 
 
 def one_setup(subject: SetSubject) -> Iterator[Issue]:
-    """2.1.9: the runs of a set have the same model, parameters, ranks and hosts."""
+    """2.1.9: the runs of a set have the same model, parameters, ranks and hosts.
+
+    Compared are all parameters but how many checkpoints are written and read, the ranks and the
+    hosts, as each measured run has recorded them. A run that writes and one that reads are one
+    result, so anything else that differs is INVALID.
+    """
     found = {(m.facts.setup, m.run.ranks, m.facts.hosts) for m in subject.measured}
     if len(found) > 1:
         yield Issue(

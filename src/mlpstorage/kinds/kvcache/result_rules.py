@@ -57,25 +57,43 @@ class ResultSubject:
 
 
 def right_bytes(result: ResultSubject) -> Iterator[Issue]:
-    """K.20: what is read is what was written."""
-    for phase in result.checked or result.scores:
-        check = phase.all.verification
-        if check.bad:
-            first = check.findings[0]
-            yield Issue(
-                WRONG_BYTES,
-                Category.INVALID,
-                f"{first.file} at byte {first.offset}: {first.detail}",
-                parameter="verification",
-                expected="every sector as it was written",
-                actual=f"{check.bad} wrong blocks of {check.blocks}",
-                fix="find out why this storage returned other bytes",
-            )
-            return
+    """K.20: what is read is what was written.
+
+    Every block that is read, for raw speeds, while searching and in the trials, is compared with
+    what was written there: the stamp of each 4 KiB sector, and one block in a hundred byte by byte
+    (--verify full: all). One wrong block is INVALID, whatever else is allowed. The rule is ours.
+    """
+    checks = [phase.all.verification for phase in result.checked or result.scores]
+    bad = next((check for check in checks if check.bad), None)
+    points = [point for point in result.raw if point.bad]
+    if bad is not None:
+        first = bad.findings[0]
+        what = f"{first.file} at byte {first.offset}: {first.detail}"
+        actual = f"{bad.bad} wrong blocks of {bad.blocks}"
+    elif points:
+        size = format_bytes(points[0].block_bytes)
+        what = f"raw {points[0].direction} of {size} blocks: other bytes came back"
+        actual = f"{sum(point.bad for point in points)} wrong blocks"
+    else:
+        return
+    yield Issue(
+        WRONG_BYTES,
+        Category.INVALID,
+        what,
+        parameter="verification",
+        expected="every sector as it was written",
+        actual=actual,
+        fix="find out why this storage returned other bytes",
+    )
 
 
 def no_preload(result: ResultSubject) -> Iterator[Issue]:
-    """K.21: nothing stands between the program and the kernel."""
+    """K.21: nothing stands between the program and the kernel.
+
+    LD_PRELOAD of each rank and /etc/ld.so.preload of its host name no library; otherwise the run is
+    INVALID. A library in between could answer from memory, and change what the kernel counts. The
+    rule is ours.
+    """
     if result.foreign:
         yield Issue(
             "K.21",
@@ -89,7 +107,12 @@ def no_preload(result: ResultSubject) -> Iterator[Issue]:
 
 
 def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
-    """K.22: the kernel saw the ranks read and write what the executor counted."""
+    """K.22: the kernel saw the ranks read and write what the executor counted.
+
+    Of each trial, from its start to its end, the bytes that read calls returned and write calls
+    took are compared with rchar and wchar of /proc/self/io, summed over the ranks. A difference of
+    more than 2 %, and more than 16 MiB per rank (libraries, events), is INVALID. The rule is ours.
+    """
     for score in result.scores:
         record = score.all
         pairs = {
@@ -110,7 +133,12 @@ def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
 
 
 def from_storage(result: ResultSubject) -> Iterator[Issue]:
-    """K.23: the bytes came from storage, not from the clients' memory."""
+    """K.23: the bytes came from storage, not from the clients' memory.
+
+    The cached share is 1 less read_bytes of /proc/self/io ÷ the bytes of blocks read, over all
+    ranks and trials. More than 2 % is INVALID. It is not judged where the kernel does not count the
+    reads of a filesystem by process. The rule is ours.
+    """
     return from_memory(
         "K.23",
         "blocks",
@@ -122,7 +150,13 @@ def from_storage(result: ResultSubject) -> Iterator[Issue]:
 
 
 def not_client_bound(result: ResultSubject) -> Iterator[Issue]:
-    """K.24: the client was fast enough to measure storage."""
+    """K.24: the client was fast enough to measure storage.
+
+    In no trial does a rank use more than 85 % of its part of the CPUs of its host (usable CPUs ÷
+    ranks there), and 99 % of the requests with a due time are dispatched at most 10 ms late, where
+    a trial has 100 of them. Otherwise the run is INVALID: faster storage would not show. The rule
+    is ours.
+    """
     lags = [score.all.lag for score in result.scores if score.all.lag.count >= LEAST_LAGS]
     lag = max((lag.quantile(0.99) for lag in lags), default=0) / 1e9
     if result.cpu_share > MOST_CPU_SHARE:
@@ -145,7 +179,12 @@ def not_client_bound(result: ResultSubject) -> Iterator[Issue]:
 
 
 def steady(result: ResultSubject) -> Iterator[Issue]:
-    """K.25: ten-second parts of a window differ little."""
+    """K.25: ten-second parts of a window differ little.
+
+    Of each trial, bytes read and written are summed in parts of 10 s; their standard deviation is
+    10 % of their mean at most. More is INVALID: the mean would depend on when one looked. A trial
+    needs three whole parts to be judged, and a replayed trace is not. The rule is ours.
+    """
     if result.setup.mode == "replay":
         return
     for score in result.scores:
@@ -179,7 +218,12 @@ def coefficient_of_variation(reads: Sequence[int], writes: Sequence[int]) -> flo
 
 
 def hits_as_planned(result: ResultSubject) -> Iterator[Issue]:
-    """K.26: what the plan says is in the cache was there."""
+    """K.26: what the plan says is in the cache was there.
+
+    Of each trial, reads of blocks that the plan has in the cache and that were not there (not yet
+    written, dropped or deleted) are 2 % of the reads of the plan at most. More is INVALID: work
+    that was planned was not done. The rule is ours.
+    """
     for score in result.scores:
         record = score.all
         missed = record.reads_early + record.reads_lost + record.reads_absent
@@ -198,7 +242,12 @@ def hits_as_planned(result: ResultSubject) -> Iterator[Issue]:
 
 
 def trials_agree(result: ResultSubject) -> Iterator[Issue]:
-    """K.27: trials differ by a tenth at most."""
+    """K.27: trials differ by a tenth at most.
+
+    Compared is the throughput of the trials, bytes read and written per second over all ranks: the
+    fastest is at most 1.10 × the slowest. More is INVALID: their median would be no figure to
+    repeat. The rule is ours.
+    """
     rates = [s.all.read_bytes_per_second + s.all.written_bytes_per_second for s in result.scores]
     if len(rates) > 1 and max(rates) > (1 + MOST_SPREAD) * min(rates):
         yield Issue(
@@ -213,7 +262,12 @@ def trials_agree(result: ResultSubject) -> Iterator[Issue]:
 
 
 def same_plan(result: ResultSubject) -> Iterator[Issue]:
-    """K.28: every rank compiled the same plan."""
+    """K.28: every rank compiled the same plan.
+
+    Each rank hashes the plan that it has compiled, and the hashes are equal; otherwise the run is
+    INVALID: the ranks would share a cache by different plans. With --key-space private each rank
+    has its own plan, and it is not judged. The rule is ours.
+    """
     if len(set(result.hashes)) > 1:
         yield Issue(
             "K.28",
@@ -227,7 +281,11 @@ def same_plan(result: ResultSubject) -> Iterator[Issue]:
 
 
 def stores_kept_up(result: ResultSubject) -> Iterator[Issue]:
-    """K.29: CLOSED drops no stores."""
+    """K.29: CLOSED drops no stores.
+
+    A store that has waited 30 s for a writer is given up, as inference servers do. One such store
+    in a trial is at best OPEN: what is not written spares storage its work. The rule is ours.
+    """
     dropped = sum(score.all.writes_dropped for score in result.scores)
     if dropped:
         yield Issue(
@@ -242,7 +300,12 @@ def stores_kept_up(result: ResultSubject) -> Iterator[Issue]:
 
 
 def plan_lasted(result: ResultSubject) -> Iterator[Issue]:
-    """K.30: there was work until the end of the window."""
+    """K.30: there was work until the end of the window.
+
+    In no trial has a rank done its whole plan before the time was up; otherwise the run is INVALID:
+    the rest of the window would count as idle storage. A replayed trace ends when it ends, and is
+    not judged. The rule is ours.
+    """
     if result.setup.mode != "replay" and any(s.all.exhausted for s in result.scores):
         yield Issue(
             "K.30",
@@ -256,7 +319,12 @@ def plan_lasted(result: ResultSubject) -> Iterator[Issue]:
 
 
 def as_fast_as_fio(result: ResultSubject) -> Iterator[Issue]:
-    """K.31: at the profile's block size, the engine moves what fio moves, less a tenth at most."""
+    """K.31: at the profile's block size, the engine moves what fio moves, less a tenth at most.
+
+    In the table of raw speeds (--raw), our rate ÷ the rate of fio on the same files, the median of
+    the pairs, is 0.90 or more for reads and for writes at each depth. Less is INVALID: this program
+    would be the limit. It is not judged without the table or without fio. The rule is ours.
+    """
     for point in result.raw:
         slow = point.efficiency is not None and point.efficiency < LEAST_EFFICIENCY
         if slow and point.block_bytes == result.setup.shape.block_bytes:

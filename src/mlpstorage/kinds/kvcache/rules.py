@@ -49,7 +49,13 @@ class PlanSubject:
 
 
 def published_profile(plan: PlanSubject) -> Iterator[Issue]:
-    """K.1: a result compares with others only if the blocks are those of a profile."""
+    """K.1: a result compares with others only if the blocks are those of a profile.
+
+    K1 is llama3.1-8b in blocks of 256 tokens, K2 llama3.1-70b-instruct in 256, split over 8, K3
+    deepseek-v3 in 64. Blocks that equal one of them count as that profile, even if --profile does
+    not name it; a --model-file never does. Otherwise the run is at best OPEN. Published options
+    have blocks of their own and are not judged. The rule is ours.
+    """
     if plan.setup.v3_option or (plan.setup.profile and not plan.own_model):
         return
     yield Issue(
@@ -64,7 +70,13 @@ def published_profile(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def standard_users(plan: PlanSubject) -> Iterator[Issue]:
-    """K.2: the users are those of the standard workload, or of a published option."""
+    """K.2: the users are those of the standard workload, or of a published option.
+
+    That is --mode serve, the packaged workload `standard`, and a search for the most users instead
+    of --num-users. Options that change what users ask are left at their defaults: --kv-dtype,
+    --classes, --disable-multi-turn, --disable-prefix-caching, --enable-rag, --generation-mode,
+    --key-space, --model-file. Otherwise the run is at best OPEN. The rule is ours.
+    """
     setup = plan.setup
     if setup.v3_option:
         return
@@ -90,7 +102,11 @@ def standard_users(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def direct_io(plan: PlanSubject) -> Iterator[Issue]:
-    """K.3: blocks pass the page cache by."""
+    """K.3: blocks pass the page cache by.
+
+    Blocks are read and written with O_DIRECT; --buffered is at best OPEN. What the page cache of
+    the clients delivers or holds back is not the work of storage. The rule is ours.
+    """
     if not plan.direct:
         yield Issue(
             "K.3",
@@ -104,7 +120,12 @@ def direct_io(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def enough_trials(plan: PlanSubject) -> Iterator[Issue]:
-    """K.4: a score is the median of at least three trials."""
+    """K.4: a score is the median of at least three trials.
+
+    --trials is 3 or more; fewer are at best OPEN. The score is the trial with the median
+    throughput, so that one lucky or disturbed trial does not decide. Published options have their
+    own number, by 6.3.1.1. The rule is ours.
+    """
     if plan.trials < LEAST_TRIALS and not plan.setup.v3_option:
         yield Issue(
             "K.4",
@@ -118,7 +139,13 @@ def enough_trials(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def resident_set(plan: PlanSubject) -> Iterator[Issue]:
-    """K.5: the cache is larger than what clients and storage could hold in memory."""
+    """K.5: the cache is larger than what clients and storage could hold in memory.
+
+    --capacity, in bytes over all ranks, is at least 2 × the memory of all client hosts together
+    (declared or measured, whichever is more), and at least 1 TB (10¹² bytes) per client host, for
+    the memory of a storage system is not seen from here. A smaller cache is at best OPEN. Published
+    options are not judged. The rule is ours.
+    """
     if plan.setup.v3_option:
         return
     least = max(MEMORY_FACTOR * plan.memory_bytes, HOST_BYTES * plan.hosts)
@@ -135,7 +162,13 @@ def resident_set(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def long_enough(plan: PlanSubject) -> Iterator[Issue]:
-    """K.6: less than half a minute says nothing; CLOSED asks for load points of two minutes."""
+    """K.6: less than half a minute says nothing; CLOSED asks for load points of two minutes.
+
+    --duration is the time of the whole measurement, of search and trials. Less than 30 s is
+    INVALID, less than 1800 s is at best OPEN: a load point of the search is a fifteenth of it,
+    120 s. Published options, and a trace that is replayed to its end, are not judged. The rule is
+    ours.
+    """
     setup = plan.setup
     seconds = setup.duration_seconds
     if setup.v3_option or (setup.mode == "replay" and not seconds):
@@ -158,7 +191,12 @@ def long_enough(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def storage_only(plan: PlanSubject) -> Iterator[Issue]:
-    """K.7: no tier in front of storage, written through: storage is what is measured."""
+    """K.7: no tier in front of storage, written through: storage is what is measured.
+
+    --gpu-mem-gb and --cpu-mem-gb are 0, and --write-policy is inclusive: each block is read from
+    storage and stored at once. Anything else is at best OPEN. Published options have tiers of their
+    own and are not judged. The rule is ours.
+    """
     setup = plan.setup
     if setup.v3_option:
         return
@@ -176,7 +214,12 @@ def storage_only(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def raw_table(plan: PlanSubject) -> Iterator[Issue]:
-    """K.8: the speeds of plain reads and writes stand beside the score."""
+    """K.8: the speeds of plain reads and writes stand beside the score.
+
+    Without --raw the run is at best OPEN. It measures reads and writes of the profile's block size,
+    one at a time and --threads at a time, in turns with fio where that is installed: K.31 compares
+    them. The rule is ours.
+    """
     if not plan.raw:
         yield Issue(
             "K.8",
@@ -190,7 +233,12 @@ def raw_table(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def declared_slo(plan: PlanSubject) -> Iterator[Issue]:
-    """K.9: users are counted by one SLO."""
+    """K.9: users are counted by one SLO.
+
+    In --mode serve that is --slo interactive: a restore may take 200 ms (chats) or 500 ms (agents)
+    and 10 µs per token; 95 % of a class keep it, 99 % keep twice as much, and no store waits for
+    more than 30 s. With another SLO the run is at best OPEN. The rule is ours.
+    """
     if plan.setup.mode == "serve" and plan.slo != "interactive":
         yield Issue(
             "K.9",
@@ -204,14 +252,24 @@ def declared_slo(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def different_filesystems(plan: PlanSubject) -> Iterator[Issue]:
-    """6.4.2: results are not written to the filesystem that is measured."""
+    """6.4.2: results are not written to the filesystem that is measured.
+
+    --cache-dir and --results-dir are compared by the device of their filesystems. On the same one
+    the run is at best OPEN: what is logged would be measured, too. The published text does not say
+    what OPEN allows.
+    """
     return same_place(
         "6.4.2", "cache and results are", "the cache directory's", same=plan.same_filesystem
     )
 
 
 def fixed_workload(plan: PlanSubject) -> Iterator[Issue]:
-    """6.3.1.1: the workload of a published option is fixed."""
+    """6.3.1.1: the workload of a published option is fixed.
+
+    Users per client, 300 s, seed 42, no GPU memory, memory per client and 3 trials are as
+    published: option 1 has 200 users and 0 GiB, option 2 has 100 and 4 GiB, option 3 has 70 and
+    0 GiB. Anything else is at best OPEN.
+    """
     setup = plan.setup
     if not setup.v3_option:
         return

@@ -23,7 +23,12 @@ def _options(subject: SetSubject) -> list[Member]:
 
 
 def no_autoscaling(subject: SetSubject) -> Iterator[Issue]:
-    """6.3.2.1: the users of a published option are fixed: nothing scales them."""
+    """6.3.2.1: the users of a published option are fixed: nothing scales them.
+
+    A run of --mode mlperf-v3 that recorded --enable-autoscaling makes the set INVALID, in both
+    divisions: with another number of users it would be another workload. Runs in other modes are
+    not judged: a search for the most users is what serve does.
+    """
     for member in _options(subject):
         if member.facts.figures.get("autoscaling") is True:
             yield Issue(

@@ -131,7 +131,12 @@ def _changed(rule: str, category: Category, name: str, plan: PlanSubject, where:
 
 
 def closed_ranges(plan: PlanSubject) -> Iterator[Issue]:
-    """3.6.2: parameters that CLOSED leaves free only within a range or for one model."""
+    """3.6.2: parameters that CLOSED leaves free only within a range or for one model.
+
+    reader.prefetch_size is 2 batches at most, and reader.odirect=true is for unet3d only. What goes
+    beyond is at best OPEN. The published text calls direct I/O of another model INVALID; the milder
+    verdict is our choice.
+    """
     prefetch = plan.overrides.get("reader.prefetch_size")
     if prefetch is not None and prefetch > MAX_CLOSED_PREFETCH:
         yield Issue(
@@ -156,7 +161,11 @@ def closed_ranges(plan: PlanSubject) -> Iterator[Issue]:
 
 
 def published_workload(plan: PlanSubject) -> Iterator[Issue]:
-    """T.1: a user's own workload file is comparable with itself only."""
+    """T.1: a user's own workload file is comparable with itself only.
+
+    Samples, batch, compute time and AU floor of a --workload-file are the user's own: no other
+    result stands for the same work. Such a run is at best OPEN. The rule is ours.
+    """
     if plan.own_workload:
         yield Issue(
             "T.1",
@@ -165,11 +174,17 @@ def published_workload(plan: PlanSubject) -> Iterator[Issue]:
             parameter="--workload-file",
             expected="a packaged workload",
             actual=plan.workload.model,
+            fix="leave --workload-file out and choose a packaged --model",
         )
 
 
 def final_figures(plan: PlanSubject) -> Iterator[Issue]:
-    """T.4: a preview edition's figures are not those of any published benchmark."""
+    """T.4: a preview edition's figures are not those of any published benchmark.
+
+    An edition whose name ends in -preview (`training configview` shows it) has figures that were
+    announced and may still change. A run with such a model and accelerator is at best OPEN. The
+    rule is ours.
+    """
     edition = plan.workload.edition
     if edition.endswith(PREVIEW):
         yield Issue(
@@ -204,7 +219,12 @@ def utilisation(result: ResultSubject) -> Iterator[Issue]:
 
 
 def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
-    """T.2: the kernel saw the ranks read what the plan says, within one percent."""
+    """T.2: the kernel saw the ranks read what the plan says, within one percent.
+
+    rchar of /proc/self/io, summed over ranks and epochs, is compared with the bytes of the samples
+    that were to be read. A difference of more than 1 %, and more than 1 MiB, is INVALID: the
+    figures would be those of other work. The rule is ours.
+    """
     return not_accounted(
         "T.2",
         "the bytes read are not the bytes of the samples",
@@ -216,7 +236,12 @@ def bytes_accounted(result: ResultSubject) -> Iterator[Issue]:
 
 
 def cold_reads(result: ResultSubject) -> Iterator[Issue]:
-    """T.3: the bytes came from storage, not from the clients' page cache."""
+    """T.3: the bytes came from storage, not from the clients' page cache.
+
+    The cached share is 1 less Σ min(read_bytes, rchar) ÷ Σ rchar, of /proc/self/io of every rank in
+    every epoch. More than 5 % is INVALID: memory would have been measured. It is not judged where
+    the kernel does not count the reads of a filesystem by process. The rule is ours.
+    """
     return from_memory(
         "T.3",
         "the data",

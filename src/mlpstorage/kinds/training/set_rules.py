@@ -86,7 +86,11 @@ def _no_times(subject: SetSubject) -> str:
 
 
 def one_setup(subject: SetSubject) -> Iterator[Issue]:
-    """2.1.9: all runs of a set have the same parameters, and as many ranks on as many hosts."""
+    """2.1.9: all runs of a set have the same parameters, and as many ranks on as many hosts.
+
+    Compared are all parameters but the seed, the ranks and the hosts, as each measured run has
+    recorded them; the warm-up is left out. A mean over different work would say nothing: INVALID.
+    """
     found = {(m.facts.setup, m.run.ranks, m.facts.hosts) for m in subject.measured}
     if len(found) > 1:
         yield Issue(
@@ -156,7 +160,11 @@ def replicable(subject: SetSubject) -> Iterator[Issue]:
 
 
 def equal_accelerators(subject: SetSubject) -> Iterator[Issue]:
-    """3.3.6: every host emulates as many accelerators as the others."""
+    """3.3.6: every host emulates as many accelerators as the others.
+
+    In each measured run the number of ranks is a multiple of the number of hosts; otherwise the set
+    is INVALID. The two totals are compared, not what each host had.
+    """
     for member in subject.measured:
         ranks, hosts = member.run.ranks, member.facts.hosts
         if ranks and hosts and ranks % hosts:

@@ -60,7 +60,12 @@ def _of_command(folder: Folder, command: str) -> list[int]:
 
 
 def datasize_used(tree: Tree) -> Iterator[Issue]:
-    """3.1.1: the size of the data set was worked out by datasize, and is recorded."""
+    """3.1.1: the size of the data set was worked out by datasize, and is recorded.
+
+    Each `training/<model>` has a run of datasize whose record has dataset.num_files_train;
+    otherwise the submission is INVALID. `training datasize` stores nothing here: `reports package`
+    writes the record, from what the run worked out itself.
+    """
     for folder in _folders(tree):
         if not _of_command(folder, "datasize"):
             yield Issue(
@@ -75,7 +80,11 @@ def datasize_used(tree: Tree) -> Iterator[Issue]:
 
 
 def generated_enough(tree: Tree) -> Iterator[Issue]:
-    """3.2.1: as many files were generated as datasize asked for, or more."""
+    """3.2.1: as many files were generated as datasize asked for, or more.
+
+    The largest dataset.num_files_train of the datagen records is at least the largest of the
+    datasize records; less is INVALID. Where one of them is missing, 3.1.1 or 2.1.12 says so.
+    """
     for folder in _folders(tree):
         sized, made = _of_command(folder, "datasize"), _of_command(folder, "datagen")
         if sized and made and max(made) < max(sized):
@@ -116,7 +125,13 @@ def read_what_was_sized(tree: Tree) -> Iterator[Issue]:
 
 
 def size_again(tree: Tree) -> Iterator[Issue]:
-    """3.1.2: the size of the data set is worked out anew, from the hosts that the run recorded."""
+    """3.1.2: the size of the data set is worked out anew, from the hosts that the run recorded.
+
+    The least number of files follows from the recorded parameters and ranks, and from the memory
+    that was measured on the hosts (`*_cluster_info.json`), by the formula of 3.1.2 before a run. A
+    measured run that read fewer files is INVALID, whatever its own verdict says. Runs of other
+    tools are not judged.
+    """
     for member in _ours(tree):
         try:
             workload = msgspec.convert(member.run.parameters, Workload)
@@ -131,7 +146,13 @@ def size_again(tree: Tree) -> Iterator[Issue]:
 
 
 def utilisation_again(tree: Tree) -> Iterator[Issue]:
-    """3.3.2: the utilisation is compared anew with the floor that was published."""
+    """3.3.2: the utilisation is compared anew with the floor that was published.
+
+    The mean AU of each measured run, in percent, is compared with the floor of the packaged
+    workload of its model and accelerator, not with the floor that the run recorded. Less is
+    INVALID, whatever its own verdict says. Own workloads (T.1) and runs of other tools are not
+    judged.
+    """
     for member in _ours(tree):
         run = member.run
         found = member.facts.value("train_au_percent")

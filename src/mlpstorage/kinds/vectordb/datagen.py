@@ -155,6 +155,7 @@ class VectorDatagen:
             parameters=msgspec.to_builtins(workload),
             overrides=self.resolved.overrides,
             sources=self.resolved.document.sources,
+            place=self.folder,
         )
 
     def prerequisite(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlpstorage.engine.counters import Counters
 from mlpstorage.engine.histogram import histogram
+from mlpstorage.engine.links import busiest_share
 from mlpstorage.kinds.vectordb.cache import make_cold, resident_share
 from mlpstorage.kinds.vectordb.record import CacheProof, PointRecord
 from mlpstorage.kinds.vectordb.search import Stream, Window, closed_loop, ids_of, open_loop
@@ -249,6 +250,7 @@ class PointRunner:
             host_busy_seconds=(end.host_busy_ticks - start.host_busy_ticks) / ticks,
             host_iowait_seconds=(end.host_iowait_ticks - start.host_iowait_ticks) / ticks,
             host_cpus=usable_cpus(),
+            network_share=busiest_share(start.links, end.links, window.seconds),
             resident_bytes=_resident_bytes(),
         )
 

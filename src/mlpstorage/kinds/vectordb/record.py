@@ -111,6 +111,7 @@ class PointRecord(_Record, frozen=True):
     host_busy_seconds: float = 0.0
     host_iowait_seconds: float = 0.0
     host_cpus: float = 0.0
+    network_share: float | None = None
     resident_bytes: int = 0
 
 

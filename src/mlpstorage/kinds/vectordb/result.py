@@ -14,6 +14,7 @@ from mlpstorage.core.rules import Phase, judge
 from mlpstorage.core.section import Row, Section, Table
 from mlpstorage.core.stats import stdev
 from mlpstorage.core.units import format_bytes, format_seconds
+from mlpstorage.kinds.vectordb.bottleneck import evidence_of, told
 from mlpstorage.kinds.vectordb.metrics import counted_by, metrics_of
 from mlpstorage.kinds.vectordb.record import RankRecord
 from mlpstorage.kinds.vectordb.result_rules import RESULT_RULES, PointSubject, ResultSubject
@@ -155,7 +156,7 @@ def outcome_of(
         issues=tuple(judge(RESULT_RULES, subject, phase=Phase.RESULT)),
         sections=(
             _index_section(measured, facts, summary),
-            _score_section(measured, points, scored, facts),
+            _score_section(measured, points, scored, facts, summary["bottleneck"]),
             _sweep_section(points),
         ),
         rank_outputs=tuple({"hostname": r.host, **r.data} for r in results),
@@ -253,6 +254,7 @@ def _summary(
         if points
         else None,
         "load": _load(record, raw, reused=first.reused),
+        **_bottleneck(measured, points, scored, facts),
         "slo_p99_ms": facts.workload.search.slo_ms,
         "scored_point": scored,
         "points": [point.as_dict() for point in points],
@@ -261,11 +263,28 @@ def _summary(
     }
 
 
+def _bottleneck(
+    measured: Measured, points: tuple[PointMetrics, ...], scored: int | None, facts: RunFacts
+) -> dict[str, Any]:
+    """What limited the scored point, or the fastest; nothing where nothing was measured."""
+    if not points:
+        return {}
+    place = _best(points, scored)
+    records = [record.points[place] for record in measured.ranks]
+    server = facts.backend.server
+    return {"bottleneck": told(evidence_of(points[place], records, measured.hosts, server=server))}
+
+
+def _best(points: Sequence[PointMetrics], scored: int | None) -> int:
+    """The scored point, or the fastest where none is."""
+    return scored if scored is not None else max(range(len(points)), key=lambda n: points[n].qps)
+
+
 def _headline(points: Sequence[PointMetrics], scored: int | None) -> dict[str, Any]:
     """The figures of the scored point, or of the fastest; of none where nothing was measured."""
     if not points:
         return {}
-    best = points[scored] if scored is not None else max(points, key=lambda point: point.qps)
+    best = points[_best(points, scored)]
     return {
         "throughput_qps": best.qps,
         "total_queries": best.queries,
@@ -345,7 +364,11 @@ def _index_section(measured: Measured, facts: RunFacts, summary: dict[str, Any])
 
 
 def _score_section(
-    measured: Measured, points: tuple[PointMetrics, ...], scored: int | None, facts: RunFacts
+    measured: Measured,
+    points: tuple[PointMetrics, ...],
+    scored: int | None,
+    facts: RunFacts,
+    limit: dict[str, Any],
 ) -> Section:
     search, first = facts.workload.search, measured.ranks[0]
     how = "calibrated" if first.calibrated else "given"
@@ -369,6 +392,7 @@ def _score_section(
             ),
             *_io_rows(best),
         ]
+    rows.append(Row("bottleneck", limit["verdict"], limit["explanation"]))
     return Section("result", rows=tuple(rows))
 
 

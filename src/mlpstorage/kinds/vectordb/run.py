@@ -74,6 +74,8 @@ class VectorRun:
     options: RunOptions
     seed: int = field(default_factory=lambda: random.SystemRandom().randrange(1 << 31))
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    locks: list[FolderLock] = field(default_factory=list)
+    host_memory: int | None = None
 
     @property
     def results_dir(self) -> Path:
@@ -93,7 +95,11 @@ class VectorRun:
     @cached_property
     def clients(self) -> Clients:
         """The client hosts."""
-        return clients_of(self.options, here=True)
+        return clients_of(self.options, here=True, host_memory=self.host_memory)
+
+    def on_hosts(self, memory_bytes: int) -> VectorRun:
+        """The same run, judged by what its hosts have."""
+        return replace(self, host_memory=memory_bytes)
 
     @cached_property
     def choices(self) -> RunChoices:
@@ -145,9 +151,12 @@ class VectorRun:
         """Processes in all: as many as the point of most clients has."""
         return max(self.choices.clients)
 
-    @cached_property
+    @property
     def _lock(self) -> FolderLock:
-        return FolderLock(self.collection_dir.parent, "measuring a collection", "--storage-root")
+        if not self.locks:  # a list, so that this run on its hosts has the same
+            folder = self.collection_dir.parent
+            self.locks.append(FolderLock(folder, "measuring a collection", "--storage-root"))
+        return self.locks[0]
 
     @cached_property
     def identity(self) -> Identity:
@@ -181,6 +190,7 @@ class VectorRun:
             parameters=msgspec.to_builtins(self.resolved.workload),
             overrides=self.resolved.overrides,
             sources=self.resolved.document.sources,
+            place=self.folder if self.backend.server else self.collection_dir,
         )
 
     def _check_options(self) -> None:

@@ -19,7 +19,11 @@ _NEEDED = ("queries_per_second", "recall", "query_p99_ms")
 
 
 def five_runs(subject: SetSubject) -> Iterator[Issue]:
-    """5.3.1: a set has exactly five runs."""
+    """5.3.1: a set has exactly five runs.
+
+    Runs whose figures count are those that ended. Another number than 5 makes the set INVALID, in
+    both divisions. --loops 5 makes such a set.
+    """
     if len(subject.measured) != RUNS:
         yield Issue(
             "5.3.1",
@@ -33,7 +37,12 @@ def five_runs(subject: SetSubject) -> Iterator[Issue]:
 
 
 def same_collection(subject: SetSubject) -> Iterator[Issue]:
-    """5.1.2: what is searched has the dimension and index that were declared, in every run."""
+    """5.1.2: what is searched has the dimension and index that were declared, in every run.
+
+    Dimension, index and all recorded parameters are the same in every measured run, and the
+    dimension of the collection is dataset.dimension, which was asked for. A difference is INVALID:
+    the mean would be of different searches.
+    """
     seen = {(m.facts.figures.get("dimension"), m.facts.figures.get("index"), m.facts.setup)
             for m in subject.measured}  # fmt: skip
     declared = [
@@ -54,7 +63,12 @@ def same_collection(subject: SetSubject) -> Iterator[Issue]:
 
 
 def populated(subject: SetSubject) -> Iterator[Issue]:
-    """5.2.1: as many vectors were loaded as were declared."""
+    """5.2.1: as many vectors were loaded as were declared.
+
+    inserted_vectors of each summary.json, the rows that the engine itself counted, equals
+    dataset.num_vectors, which was asked for. A difference is INVALID: a smaller collection is
+    easier to search. It is not judged where the number loaded was not recorded.
+    """
     for member in subject.measured:
         figures = member.facts.figures
         declared = figures.get("asked_vectors") or figures.get("vectors")
@@ -77,7 +91,12 @@ def _no_inserted(subject: SetSubject) -> str:
 
 
 def index_built(subject: SetSubject) -> Iterator[Issue]:
-    """5.2.2: the index was built before the search."""
+    """5.2.2: the index was built before the search.
+
+    Each measured run has the seconds that building took (load.index_seconds of summary.json), also
+    where it searched a collection that was there already. Otherwise the set is INVALID. Runs of
+    other tools are not judged.
+    """
     for member in subject.measured:
         if not member.facts.figures.get("built"):
             yield Issue(
@@ -97,7 +116,11 @@ def _foreign(subject: SetSubject) -> str:
 
 
 def metrics_present(subject: SetSubject) -> Iterator[Issue]:
-    """5.3.4: every run has its rate, its recall and its latency, and the recall is not zero."""
+    """5.3.4: every run has its rate, its recall and its latency, and the recall is not zero.
+
+    These are throughput_qps, recall and p99_latency_ms of each summary.json. One that is absent or
+    zero makes the set INVALID, in both divisions.
+    """
     for member in subject.measured:
         missing = [name for name in _NEEDED if not member.facts.value(name)]
         if missing:
