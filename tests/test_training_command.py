@@ -39,6 +39,16 @@ def test_the_printed_commands_run(program: Program) -> None:
     assert on_disk == sized.json["total_disk_bytes"]
 
 
+def test_a_complete_data_set_is_generated_again_at_no_cost(program: Program) -> None:
+    """The same command once more finds everything there, says so, and writes no data."""
+    assert program.datagen(8).code == 0
+    again = program.datagen(8, "--json")
+    assert again.code == 0, again.err
+    summary = again.json["summary"]
+    assert (summary["files_kept"], summary["bytes_written"]) == (8, 0)
+    assert program.run(8, "-aip").code == 0
+
+
 @pytest.mark.parametrize(
     ("fmt", "per_file", "ranks", "launch"),
     [

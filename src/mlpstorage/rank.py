@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mlpstorage.core.errors import BenchmarkError, ConfigurationError, MlpstorageError
 from mlpstorage.core.events import Figure, Progress, RankFailed, RankResult, RankStarted
 from mlpstorage.engine.comm import MpiComm, PeerLostError, PipeComm, SoloComm, host_name
-from mlpstorage.engine.stopping import Stopping, signalled_wish
+from mlpstorage.engine.stopping import STOP_SIGNAL, Stopping, signalled_wish
 from mlpstorage.launch.network import use_network
 from mlpstorage.launch.tether import die_with_parent, tie_to_parent
 from mlpstorage.launch.wire import PEER_LOST, LocalSeat, RankSpec, encode_event
@@ -109,6 +109,8 @@ def main() -> None:
         comm.stopping = Stopping(comm, wish)
         _report_start(comm, pipe)
         result = _load(spec.worker)(spec.argument, comm, _emitter(comm, pipe))
+        # Nothing is left to stop, and the interpreter's end would make the signal deadly again.
+        signal.signal(STOP_SIGNAL, signal.SIG_IGN)
         _report_result(comm, pipe, result)
     except BaseException as error:  # noqa: BLE001 - even SystemExit must not look like success
         _fail(error, place, comm, pipe)

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from mlpstorage.engine.dataset import DatasetSpec
 
 BEGUN_NAME = "mlpstorage-datagen.json"
+# The same of a generation by DLIO, which cannot be resumed: which data set its files are of.
+BEGUN_BY_DLIO_NAME = "mlpstorage-datagen-dlio.json"
 # In the place of the size of a file that is not there.
 _ABSENT = -1
 _COMPANION = "|".join(map(re.escape, COMPANION_SUFFIXES))
@@ -247,7 +249,7 @@ def _other(folder: Path, held: DatasetSpec, wanted: DatasetSpec) -> Configuratio
 
 def _clear(folder: Path) -> None:
     """Remove what describes a data set, then its files; nothing that is named otherwise."""
-    for name in (MANIFEST_NAME, SIZES_NAME, BEGUN_NAME):
+    for name in (MANIFEST_NAME, SIZES_NAME, BEGUN_NAME, BEGUN_BY_DLIO_NAME):
         (folder / name).unlink(missing_ok=True)
     for entry, _, _ in _data_files(folder):
         Path(entry).unlink()

@@ -77,7 +77,7 @@ def brief(sections: Sequence[Section], title: str) -> tuple[Section, ...]:
 def verdict_rows(verdict: Verdict | None, *, stopped: bool) -> Iterator[Row]:
     """The verdict with its first reason; how it ended, where it is not judged."""
     if verdict is None:
-        yield Row("status", "interrupted, and can go on" if stopped else "complete")
+        yield Row("status", "interrupted" if stopped else "complete")
         return
     worst = [issue for issue in verdict.issues if issue.category is verdict.category]
     worst.sort(key=lambda issue: issue.rule != INCOMPLETE)  # what the user did explains the rest
@@ -165,7 +165,9 @@ def _next(ending: Ending) -> list[str]:
         return [f"go on with the set: mlpstorage resume {metadata.set_id} --results-dir {results}"]
     if ending.stopped and ending.verdict is None:
         run = metadata.run_id
-        return [f"go on where it stopped: mlpstorage resume {run} --results-dir {results}"]
+        goes_on = ending.summary.get("goes_on", True)
+        what = "go on where it stopped" if goes_on else "begin it anew"
+        return [f"{what}: mlpstorage resume {run} --results-dir {results}"]
     if ending.stopped:
         return [f"run it again, to its end: {metadata.executed_command}"]
     if ending.verdict is None:

@@ -161,12 +161,13 @@ class TrainingDatagen:
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
-        begin_generation(self.spec, self.folder, force=self.force)
+        complete = begin_generation(self.spec, self.folder, force=self.force)
         return RankJob(
             worker="mlpstorage.kinds.training.generator:run",
             argument={
                 "folder": str(self.folder),
                 "spec": msgspec.to_builtins(SpecRecord.of(self.spec)),
+                "complete": complete,
             },
             size=self.processes,
             run_dir=run_dir,
@@ -199,7 +200,7 @@ class TrainingDatagen:
         rows = (
             Row("data set", f"{self.files} files", format_bytes(manifest.total_bytes)),
             Row("written", format_bytes(written), f"in {format_seconds(seconds)}"),
-            Row("kept", f"{kept} files", "of an earlier, unfinished generation"),
+            Row("kept", f"{kept} files", "of an earlier generation"),
             Row("rate", f"{format_bytes(rate)}/s", f"{self.processes} processes"),
         )
         shown = tuple(row for row in rows if kept or row.label != "kept")

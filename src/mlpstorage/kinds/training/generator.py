@@ -10,7 +10,7 @@ import msgspec
 
 from mlpstorage.core.events import Progress
 from mlpstorage.engine.dataset import SpecRecord
-from mlpstorage.engine.generate import generate_share
+from mlpstorage.engine.generate import GeneratedShare, generate_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 
 def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
-    """Generate this rank's share of the files.
+    """Generate this rank's share of the files; nothing where the data set is `complete`.
 
     Raises:
         MlpstorageError: the storage refuses or is full.
     """
     spec = msgspec.convert(argument["spec"], SpecRecord).spec()
+    if argument["complete"]:
+        kept = spec.file_bytes()[comm.rank :: comm.size]
+        return asdict(GeneratedShare(0, len(kept), 0, int(kept.sum()), 0.0, 0.0))
 
     def progress(done: int, total: int, count: int) -> None:
         emit(Progress(comm.rank, "generating", done, total, "files", count))

@@ -51,6 +51,7 @@ _RANK_BYTES = 400 << 20
 _WORKER_BYTES = {"fork": 100 << 20, "spawn": 400 << 20}
 _RANK_FILES = 64
 _WORKER_FILES = 8
+_LEFT = "interrupted: what DLIO says itself counts an epoch that was left like all others"
 
 
 def engine_options(options: OptionsT) -> OptionsT:
@@ -205,12 +206,21 @@ class ReferenceRun(TrainingRun):
                 "dlio_path": dlio_path_of(self.options),
                 "stock": self.options.dlio_stock,
                 "columns": workload.read_columns,
+                "computation_time": workload.train.computation_time,
+                "nominal": self._is_nominal,
+                "au_needed": workload.metric.au,
             },
             size=self.options.num_accelerators,
             run_dir=run_dir,
+            stops_after="step",
         )
 
-    def outcome(self, results: Sequence[RankResult]) -> Outcome:
+    @property
+    def _is_nominal(self) -> bool:
+        """Whether this DLIO's AU is of the compute time that was asked for."""
+        return self.tree is None or not self.tree.capabilities.metric_window
+
+    def _outcome_of(self, results: Sequence[RankResult], epochs: int | None) -> Outcome:
         """The figures by our own arithmetic, DLIO's beside them, and what to know of this DLIO."""
         tree, workload = self.tree, self.resolved.workload
         outcome = result.outcome_of(
@@ -220,10 +230,13 @@ class ReferenceRun(TrainingRun):
             files=self.files,
             folder=self.folder,
             trial=self.options.trial,
-            nominal=tree is None or not tree.capabilities.metric_window,
+            nominal=self._is_nominal,
+            epochs=epochs,
         )
         told = results[0].data["dlio"]
         known = findings(workload, tree) if tree else []
+        if epochs is not None:
+            known = [*known, _LEFT]
         engine = {
             "engine": str(tree or ENGINE),
             "dlio_reported": told["summary"],

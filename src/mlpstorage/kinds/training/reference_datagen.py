@@ -1,4 +1,8 @@
-"""`training datagen --engine dlio`: DLIO writes the files, and the manifest says what is there."""
+"""`training datagen --engine dlio`: DLIO writes the files, and the manifest says what is there.
+
+DLIO's generator always begins with the first file. So a generation that was interrupted, or killed,
+is begun anew by the same command: a note in the folder says that the files there are its own.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,14 @@ import msgspec
 
 from mlpstorage.core.problems import Problem
 from mlpstorage.core.section import Row, Section
-from mlpstorage.engine.dataset import SpecRecord
-from mlpstorage.engine.generation import begin_foreign, finish_foreign, storage_errors
+from mlpstorage.engine.dataset import MANIFEST_NAME, SpecRecord, encode, write_whole
+from mlpstorage.engine.generation import (
+    BEGUN_BY_DLIO_NAME,
+    BEGUN_NAME,
+    begin_foreign,
+    finish_foreign,
+    storage_errors,
+)
 from mlpstorage.kinds.training.datagen import TrainingDatagen
 from mlpstorage.kinds.training.reference import dlio_path_of, dlio_places, tree_of
 from mlpstorage.kinds.training.reference_checks import generator_findings, modules_for
@@ -28,6 +38,13 @@ if TYPE_CHECKING:
     from mlpstorage.engine.dataset import Manifest
     from mlpstorage.engine.dlio.tree import Tree
     from mlpstorage.preflight.needs import Needs
+
+
+class BegunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a generation by DLIO leaves in its folder until it is complete."""
+
+    producer: str
+    spec: SpecRecord
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,7 @@ class ReferenceDatagen(TrainingDatagen):
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
-        complete = begin_foreign(self.spec, self.folder, self._producer, force=self.force)
+        complete = self._begin()
         workload = self.resolved.workload
         document = document_of(
             workload,
@@ -107,10 +124,29 @@ class ReferenceDatagen(TrainingDatagen):
             },
             size=self.processes,
             run_dir=run_dir,
+            stops_after="files that are being written",
         )
 
+    def _begin(self) -> bool:
+        """Prepare the folder, where own files of an unfinished generation give way."""
+        note, own = self.folder / BEGUN_BY_DLIO_NAME, self._note()
+        with storage_errors(self.folder, note):
+            others = any((self.folder / name).exists() for name in (MANIFEST_NAME, BEGUN_NAME))
+            anew = note.exists() and not others and note.read_bytes() == own
+        force = self.force or anew
+        complete = begin_foreign(self.spec, self.folder, self._producer, force=force)
+        with storage_errors(self.folder, note):
+            note.unlink(missing_ok=True) if complete else write_whole(note, own)
+        return complete
+
+    def _note(self) -> bytes:
+        return encode(BegunRecord(self._producer, SpecRecord.of(self.spec)))
+
     def _finish(self, created: str) -> Manifest:
-        return finish_foreign(self.spec, self.folder, created, self._producer)
+        manifest = finish_foreign(self.spec, self.folder, created, self._producer)
+        with storage_errors(self.folder):
+            (self.folder / BEGUN_BY_DLIO_NAME).unlink(missing_ok=True)
+        return manifest
 
     def outcome(self, results: Sequence[RankResult]) -> Outcome:
         """As of the native engine, and what to know of data that DLIO wrote."""
@@ -128,4 +164,22 @@ class ReferenceDatagen(TrainingDatagen):
             outcome,
             summary={**outcome.summary, **engine},
             sections=(*outcome.sections, Section(f"engine: {engine['engine']}", rows=tuple(rows))),
+        )
+
+    def stopped(self, results: Sequence[RankResult]) -> Outcome:
+        """The files that are whole, which the same command will replace."""
+        outcome = super().stopped(results)
+        whole = outcome.summary["files_whole"]
+        rows = (
+            Row(
+                "whole",
+                f"{whole} of {self.files} files",
+                "the same command begins anew: DLIO's generator cannot go on",
+            ),
+            *outcome.sections[0].rows[1:],
+        )
+        return replace(
+            outcome,
+            summary={**outcome.summary, "engine": str(self.tree or ENGINE), "goes_on": False},
+            sections=(replace(outcome.sections[0], rows=rows),),
         )

@@ -41,31 +41,36 @@ class _Reporter:
 
     def __init__(self, comm: Comm, files: int, emit: Callable[[Event], None]) -> None:
         self._rank = comm.rank
+        self._stopping = comm.stopping
         self._files = len(range(comm.rank, files, comm.size))
         self._emit = emit
         self._begun = 0
         self._report_at = 0.0
         self._wchar = Counters.now().wchar
 
-    def file_begins(self, _count: int, _total: int) -> None:
-        """One more file is about to be made."""
+    def file_begins(self) -> bool:
+        """One more file is about to be made; whether to leave it and all others."""
+        if self._stopping.heard():
+            return True
         self._begun += 1
         if time.monotonic() >= self._report_at:
             self._report_at = time.monotonic() + _PROGRESS_SECONDS
             self.report(self._begun - 1)
+        return False
+
+    @property
+    def made(self) -> int:
+        """How many files are whole once DLIO has returned."""
+        return self._begun
 
     def report(self, done: int) -> None:
         """So many files are made."""
         written = Counters.now().wchar - self._wchar
         self._emit(Progress(self._rank, "generating", done, self._files, "files", written))
 
-    def all_made(self) -> None:
-        """The last report."""
-        self.report(self._files)
-
 
 def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
-    """Have DLIO generate its files, then make this rank's share durable.
+    """Have DLIO generate its files, or some of them, then make this rank's share durable.
 
     Raises:
         MlpstorageError: DLIO failed, or the storage refuses.
@@ -74,7 +79,7 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
     spec, folder = wanted.spec.spec(), Path(wanted.folder)
     share = [folder / spec.relative_path(i) for i in range(comm.rank, spec.num_files, comm.size)]
     if wanted.complete:
-        return _answer(0, len(share), 0.0, ())
+        return _answer(0, 0, len(share), 0.0, ())
     with (
         session.output_folder(Path(wanted.run_dir), wanted.document, comm) as output,
         session.scratch_folder(output) as scratch,
@@ -93,10 +98,11 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
         follow_generation(reporter.file_begins)
         began = time.perf_counter()
         session.call(output)
-        written = _make_durable(share, folder)
-        reporter.all_made()
+        made = reporter.made if comm.stopping.stopped else len(share)
+        written = _make_durable(share[:made], folder)
+        reporter.report(made)
     modifications = (*modifications, "its files are made durable before they count as written")
-    return _answer(written, 0, time.perf_counter() - began, modifications)
+    return _answer(written, made, 0, time.perf_counter() - began, modifications)
 
 
 def _make_durable(share: list[Path], folder: Path) -> int:
@@ -114,10 +120,11 @@ def _make_durable(share: list[Path], folder: Path) -> int:
 
 
 def _answer(
-    written: int, kept: int, seconds: float, modifications: tuple[str, ...]
+    written: int, made: int, kept: int, seconds: float, modifications: tuple[str, ...]
 ) -> dict[str, Any]:
     return {
         "bytes_written": written,
+        "files_written": made,
         "files_kept": kept,
         "seconds": seconds,
         "modifications": modifications,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +15,11 @@ import msgspec
 import numpy as np
 
 from mlpstorage.core.errors import BenchmarkError
-from mlpstorage.core.events import Progress
-from mlpstorage.engine.counters import Counters, utc_now
-from mlpstorage.engine.dataset import NATIVE, Manifest
+from mlpstorage.engine.dataset import NATIVE
 from mlpstorage.engine.dlio import session
 from mlpstorage.engine.dlio.prepare import Settings, prepare
-from mlpstorage.engine.dlio.usage import Usage
-from mlpstorage.engine.dlio.workers import usage_of_workers
-from mlpstorage.kinds.training.cold import drop_data
 from mlpstorage.kinds.training.record import EpochRecord
+from mlpstorage.kinds.training.reference_follower import Argument, Rank
 from mlpstorage.watch.inventory import usable_cpus
 
 if TYPE_CHECKING:
@@ -32,114 +27,8 @@ if TYPE_CHECKING:
 
     from mlpstorage.core.events import Event
     from mlpstorage.engine.comm import Comm
-
-_PROGRESS_SECONDS = 1.0
-
-
-class Argument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the launcher asks of every rank; `document` is DLIO's own workload file."""
-
-    run_dir: str
-    data_dir: str
-    document: dict[str, Any]
-    files: int
-    epochs: int
-    steps: int
-    batch_size: int
-    read_threads: int
-    workers: int
-    drop_caches: str
-    dlio_path: str = ""
-    stock: bool = False
-    columns: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Span:
-    """What was counted around one epoch: this process and its workers, and the host."""
-
-    start: str
-    end: str
-    block_seconds: float
-    used: Usage
-    host_busy_ticks: int
-    host_iowait_ticks: int
-    drop_method: str
-    drop_seconds: float
-
-
-class _Rank:
-    """One rank, told by DLIO of its epochs and steps."""
-
-    def __init__(
-        self, argument: Argument, comm: Comm, emit: Callable[[Event], None], scratch: Path
-    ) -> None:
-        self._argument = argument
-        self._comm = comm
-        self._emit = emit
-        self._scratch = scratch
-        self._folder = Path(argument.data_dir)
-        self.manifest = Manifest.load(self._folder)
-        self.spans: list[_Span] = []
-        self._report_at = 0.0
-        self._drop = ("", 0.0)
-        self._start = ""
-        self._before = (Usage(), Counters.now())
-
-    def _used(self) -> Usage:
-        return Usage.of(os.getpid()) + usage_of_workers(self._scratch)
-
-    def epoch_begins(self, epoch: int) -> None:
-        """Nobody reads before the data set is out of every page cache."""
-        argument, comm = self._argument, self._comm
-        comm.barrier()
-        began = time.perf_counter()
-        method = drop_data(
-            argument.drop_caches, comm, self.manifest.spec, self._folder, argument.files
-        )
-        comm.barrier()
-        self._drop = (method, time.perf_counter() - began)
-        self._start = utc_now()
-        self._before = (self._used(), Counters.now())
-        self._report(epoch, 0)
-
-    def step_done(self, epoch: int, step: int) -> None:
-        """Report at most once a second, and the last step."""
-        if time.monotonic() >= self._report_at or step == self._argument.steps:
-            self._report(epoch, step)
-
-    def epoch_ends(self, epoch: int, seconds: float) -> None:
-        """Count once more: the workers live on, and wait for the next epoch."""
-        del epoch
-        used, host = self._used(), Counters.now()
-        used_before, host_before = self._before
-        self.spans.append(
-            _Span(
-                start=self._start,
-                end=utc_now(),
-                block_seconds=seconds,
-                used=used - used_before,
-                host_busy_ticks=host.host_busy_ticks - host_before.host_busy_ticks,
-                host_iowait_ticks=host.host_iowait_ticks - host_before.host_iowait_ticks,
-                drop_method=self._drop[0],
-                drop_seconds=self._drop[1],
-            )
-        )
-
-    def _report(self, epoch: int, step: int) -> None:
-        self._report_at = time.monotonic() + _PROGRESS_SECONDS
-        self._emit(
-            Progress(
-                rank=self._comm.rank,
-                activity=f"epoch {epoch}/{self._argument.epochs}",
-                done=step,
-                total=self._argument.steps,
-                unit="steps",
-                bytes=(self._used() - self._before[0]).rchar,
-                part=epoch,
-                parts=self._argument.epochs,
-            )
-        )
+    from mlpstorage.engine.dataset import Manifest
+    from mlpstorage.kinds.training.reference_follower import Span
 
 
 def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> dict[str, Any]:
@@ -153,7 +42,7 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
         session.output_folder(Path(wanted.run_dir), wanted.document, comm) as output,
         session.scratch_folder(output) as scratch,
     ):
-        rank = _Rank(wanted, comm, emit, scratch)
+        rank = Rank(wanted, comm, emit, scratch)
         modifications = prepare(
             Settings(
                 path=wanted.dlio_path,
@@ -164,21 +53,52 @@ def run(argument: dict[str, Any], comm: Comm, emit: Callable[[Event], None]) -> 
                 headerless=_is_headerless(rank.manifest),
             )
         )
+        if comm.stopping.agreed():  # what was loaded until now takes most of a start
+            return {"epochs": [], "complete": 0, "reached": "its start"}
         from mlpstorage.engine.dlio.watch import follow
 
         follow(rank)
         session.call(output)
         own = _read(output / f"{comm.rank}_output.json")
         summary = _read(output / "summary.json") if comm.rank == 0 else {}
+        epochs = [_Epoch.of(own, number) for number, _ in enumerate(rank.spans, 1)]
+        left = _left(epochs, wanted, stopped=comm.stopping.stopped)
+        comm.stopping.stopped = bool(left)
         planned = planned_bytes(rank.manifest, wanted, comm)
         records = [
-            _record(span, _Epoch.of(own, number), wanted, planned)
-            for number, span in enumerate(rank.spans, 1)
+            _record(span, epoch, wanted, planned)
+            for span, epoch in zip(rank.spans, epochs, strict=True)
+            if epoch.steps == wanted.steps  # of one that was left, only how far it got is kept
         ]
     return {
         "epochs": [msgspec.to_builtins(record) for record in records],
         "dlio": {"modifications": modifications, "summary": _small(summary)},
+        **left,
     }
+
+
+def _left(epochs: list[_Epoch], wanted: Argument, *, stopped: bool) -> dict[str, Any]:
+    """Nothing if all was done; else how many epochs are complete, and how far the run came.
+
+    Raises:
+        BenchmarkError: steps are missing that the user's wish to stop does not explain.
+    """
+    whole = [epoch.steps == wanted.steps for epoch in epochs]
+    complete = len(epochs) if all(whole) else whole.index(False)
+    if complete < len(epochs):
+        steps = epochs[complete].steps
+        if not (stopped and complete == len(epochs) - 1 and 0 < steps < wanted.steps):
+            raise BenchmarkError(
+                f"DLIO did {steps} of {wanted.steps} steps in an epoch",
+                why="its exit code does not tell; the steps in its own files do",
+                fix="see dlio.log in the run's directory",
+            )
+        reached = f"epoch {len(epochs)}/{wanted.epochs}, step {steps}/{wanted.steps}"
+    elif not stopped or complete == wanted.epochs:
+        return {}
+    else:
+        reached = f"epoch {complete}/{wanted.epochs}"
+    return {"complete": complete, "reached": reached}
 
 
 def _is_headerless(manifest: Manifest) -> bool:
@@ -216,6 +136,11 @@ class _Epoch:
     load: list[float]
     both: list[float]
 
+    @property
+    def steps(self) -> int:
+        """How many steps were loaded and processed; 0 where the two contradict each other."""
+        return len(self.both) if len(self.load) == len(self.both) else 0
+
     @classmethod
     def of(cls, own: dict[str, Any], number: int) -> _Epoch:
         """The epoch of this number, from 1."""
@@ -227,19 +152,8 @@ def _flat(blocks: dict[str, list[float]]) -> list[float]:
     return [seconds for steps in blocks.values() for seconds in steps]
 
 
-def _record(span: _Span, epoch: _Epoch, wanted: Argument, planned: int) -> EpochRecord:
-    """One epoch as the native engine records it; computing is what a step took beside loading.
-
-    Raises:
-        BenchmarkError: not every step was done.
-    """
-    steps = len(epoch.both)
-    if steps != wanted.steps or len(epoch.load) != steps:
-        raise BenchmarkError(
-            f"DLIO did {steps} of {wanted.steps} steps in an epoch",
-            why="its exit code does not tell; the steps in its own files do",
-            fix="see dlio.log in the run's directory",
-        )
+def _record(span: Span, epoch: _Epoch, wanted: Argument, planned: int) -> EpochRecord:
+    """One epoch as the native engine records it; computing is what a step took beside loading."""
     ticks = os.sysconf("SC_CLK_TCK")
     return EpochRecord(
         start=span.start,
@@ -249,7 +163,7 @@ def _record(span: _Span, epoch: _Epoch, wanted: Argument, planned: int) -> Epoch
             round((both - load) * 1e6) for both, load in zip(epoch.both, epoch.load, strict=True)
         ],
         block_seconds=span.block_seconds,
-        samples=steps * wanted.batch_size,
+        samples=epoch.steps * wanted.batch_size,
         bytes_planned=planned,
         rchar=span.used.rchar,
         read_bytes=span.used.read_bytes,
@@ -265,6 +179,7 @@ def _record(span: _Span, epoch: _Epoch, wanted: Argument, planned: int) -> Epoch
         drop_method=span.drop_method,
         drop_seconds=span.drop_seconds,
         processes=1 + wanted.workers,
+        network_share=span.network_share,
     )
 
 
