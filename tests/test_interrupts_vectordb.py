@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from test_interrupts import Stopped
 from vectordb_program import made, small
 
 if TYPE_CHECKING:
@@ -25,18 +26,8 @@ _WAIT_SECONDS = 90
 
 
 @dataclass(frozen=True)
-class Stopped:
-    """A command that was interrupted, and what it left."""
-
-    code: int
-    out: str
-    err: str
-    results: Path
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """The metadata of its runs; each must be whole."""
-        return [json.loads(path.read_bytes()) for path in self.results.rglob("*_metadata.json")]
+class OneStopped(Stopped):
+    """A command that was interrupted, and the one run that it left."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -74,7 +65,7 @@ def interrupt(
     params: Sequence[str] = (),
     signals: int = 1,
     number: signal.Signals = signal.SIGINT,
-) -> Stopped:
+) -> OneStopped:
     """Start a command, wait until something is so, interrupt it, and wait for its end.
 
     The options of its data come last: those of a small data set, if none are given.
@@ -94,7 +85,7 @@ def interrupt(
     finally:
         process.kill()
         process.wait()
-    return Stopped(process.returncode, out, err, program.home / results)
+    return OneStopped(process.returncode, out, err, program.home / results)
 
 
 def wait_for_level(results: Path, level: int, process: subprocess.Popen[str]) -> None:
@@ -150,7 +141,7 @@ def test_ten_random_moments(program: Program, way: str, request: pytest.FixtureR
     moments = random.Random(seed)  # noqa: S311 - not a secret
     waits = [moments.uniform(0.5, 8.0) for _ in range(10)]
 
-    def one(number: int) -> Stopped:
+    def one(number: int) -> OneStopped:
         sends = signal.SIGTERM if number % 3 == 2 else signal.SIGINT
         begun = time.monotonic()
         return interrupt(
