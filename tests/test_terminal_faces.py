@@ -33,13 +33,13 @@ def run_of(program: Program, seconds: int) -> list[str]:
 
 def test_a_run_in_two_terminals(program: Program) -> None:
     """The live face names the stage, shows a bar, a rate, the AU and what it needs; then goes."""
-    words = run_of(program, 5)
+    words = run_of(program, 12)
     screens = {columns: Screen(words, columns, 50, program.home) for columns in (80, 200)}
     for columns, screen in screens.items():
         screen.until(lambda screen=screen: "needs 50 %" in screen.text)  # type: ignore[misc]
         shown = screen.text
         assert re.search(r"\[4/7\] measuring  training run: tiny on 1 × h100", shown)
-        assert re.search(r"epoch \d/2  ━*─* +\d+ %  \d+/5 steps", shown)
+        assert re.search(r"epoch \d/2  ━*─* +\d+ %  \d+/12 steps", shown)
         assert re.search(r"\d [KM]iB/s", shown)
         assert re.search(r"\d s elapsed", shown)
         assert max(map(len, screen.lines)) <= columns
@@ -52,7 +52,7 @@ def test_a_run_in_two_terminals(program: Program) -> None:
 
 def test_a_terminal_that_changes_its_width(program: Program) -> None:
     """A terminal made narrower and wider again keeps one frame, never two."""
-    screen = Screen(run_of(program, 5), 120, 40, program.home)
+    screen = Screen(run_of(program, 20), 120, 40, program.home)  # watched for 5 s
     screen.until(lambda: "epoch 1/2" in screen.text)
     for columns in (60, 100):
         screen.resize(columns)
