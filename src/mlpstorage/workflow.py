@@ -267,6 +267,7 @@ def _exit_code(verdict: Verdict | None, measurement: Measurement) -> int:
 def _what_if(plan: Plan) -> Execution:
     """The plan, the verdict so far, and whether the run would be refused by it."""
     verdict = _verdict_so_far(plan.issues, plan)
+    storage = _storage(plan)
     refusals = tuple(_issue_text(issue) for issue in plan.stops)
     document = {
         "identity": asdict(plan.identity),
@@ -274,7 +275,7 @@ def _what_if(plan: Plan) -> Execution:
         "override_parameters": plan.overrides,
         "verdict_so_far": verdict.as_dict() if verdict else None,
         "refused": refusals,
-        "storage": _storage(plan),
+        "storage": storage,
     }
     told = (
         Section("would be refused", lines=refusals)
@@ -282,7 +283,7 @@ def _what_if(plan: Plan) -> Execution:
         else Section("not looked at", lines=("data, room, hosts: see mlpstorage doctor",))
     )
     code = ConfigurationError.exit_code if refusals else EXIT_OK
-    place = Section("storage", rows=_storage_rows(plan))
+    place = Section("storage", rows=_storage_rows(storage))
     sections = (*plan.sections, place, *_verdict_sections(verdict, "verdict so far"), told)
     return Execution(code, sections, document)
 
@@ -297,12 +298,13 @@ def _verdict_sections(verdict: Verdict | None, title: str = "verdict") -> tuple[
 def _execution(
     plan: Plan, outcome: Outcome, verdict: Verdict | None, code: int, record: RunRecord
 ) -> Execution:
-    rows = (*_storage_rows(plan), Row("directory", str(record.directory.path)))
+    storage = _storage(plan)
+    rows = (*_storage_rows(storage), Row("directory", str(record.directory.path)))
     place = Section("record", rows=(*rows, *_device_rows(record)))
     document = {
         "run_id": str(record.run_id),
         "result_dir": str(record.directory.path),
-        "storage": _storage(plan),
+        "storage": storage,
         "summary": outcome.summary,
         "verdict": verdict.as_dict() if verdict else None,
         "exit_code": code,
@@ -317,8 +319,7 @@ def _storage(plan: Plan) -> dict[str, str] | None:
     return {"directory": str(plan.place), **asdict(mount)} if mount else None
 
 
-def _storage_rows(plan: Plan) -> tuple[Row, ...]:
-    found = _storage(plan)
+def _storage_rows(found: dict[str, str] | None) -> tuple[Row, ...]:
     if found is None:
         return ()
     note = f"{found['source']} mounted at {found['point']}, holds {found['directory']}"

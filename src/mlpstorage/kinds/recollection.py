@@ -24,7 +24,7 @@ from mlpstorage.kinds.recorded_verdict import recorded_verdict
 from mlpstorage.report.limits import limits_of, together, words
 from mlpstorage.report.sets import finding_text
 from mlpstorage.store.codec import read_json
-from mlpstorage.store.history import BROKEN, KILLED
+from mlpstorage.store.history import BROKEN, KILLED, LEFT
 from mlpstorage.store.runs import SUMMARY
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from mlpstorage.core.rules import Verdict
     from mlpstorage.store.codec import Metadata
 
-_LEFT = frozenset({KILLED, Status.INTERRUPTED.value})
 _WHOLE = frozenset({Status.COMPLETE.value, "unknown"})
 
 
@@ -95,7 +94,7 @@ class Recollection:
     def next(self) -> list[str]:
         """What a user can do now."""
         again = self._again()
-        if self.status in _LEFT:
+        if self.status in LEFT:
             return [f"go on: {again}"]
         if self.status == Status.FAILED.value:
             fix = self.metadata.error.fix if self.metadata.error else ""

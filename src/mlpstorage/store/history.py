@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 KILLED = "killed"
 BROKEN = "broken"
+# Ended by a user or a signal: one can go on with it. A failed run can only be tried again.
+LEFT = frozenset({KILLED, Status.INTERRUPTED.value})
 UNKNOWN = "unknown"  # another tool's record that does not say how the run ended
 _DEEPEST = 4  # a stamp has at most four directories above it: <kind>/<engine>/<index>/<command>
 _PREFIX_DEPTH, _PREFIX = 2, "results"  # <mode>/<organisation>/results/<system>/ of a submission

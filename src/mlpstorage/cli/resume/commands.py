@@ -15,7 +15,7 @@ from mlpstorage.core.events import Progress
 from mlpstorage.core.run import Status
 from mlpstorage.report.show import complain
 from mlpstorage.store.codec import read_metadata
-from mlpstorage.store.history import BROKEN, KILLED, HistoryEntry, find, scan
+from mlpstorage.store.history import BROKEN, LEFT, HistoryEntry, find, scan
 from mlpstorage.store.journal import read_journal
 from mlpstorage.store.layout import RunDirectory
 from mlpstorage.store.sets import scan_sets
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from mlpstorage.cli.resume.options import ResumeOptions
     from mlpstorage.store.sets import SetEntry
 
-_LEFT = frozenset({KILLED, Status.INTERRUPTED.value})
-_UNFINISHED = frozenset({*_LEFT, Status.FAILED.value})
+_UNFINISHED = frozenset({*LEFT, Status.FAILED.value})
 # Options by which a command first removes what is there.
 _REPLACING = ("force", "rebuild")
 
@@ -63,7 +62,7 @@ def resume(options: ResumeOptions, _sources: Mapping[str, str]) -> int:
 
 def _has_replaced(found: HistoryEntry | SetEntry, root: Path) -> bool:
     """Whether the ranks were at work when the user ended it, so that the old is gone already."""
-    if found.status not in _LEFT:
+    if found.status not in LEFT:
         return False
     runs = (
         [found]
@@ -93,7 +92,7 @@ def _wanted(root: Path, word: str) -> HistoryEntry | SetEntry:
         return sets.get(entry.set_id, entry)
     every: list[HistoryEntry | SetEntry] = [*sets.values()]
     every += [entry for entry in scan(root) if entry.set_id not in sets]
-    left = [entry for entry in every if entry.status in _LEFT]
+    left = [entry for entry in every if entry.status in LEFT]
     if not left:
         raise _nothing_left(root, [one for one in every if one.status == Status.FAILED.value])
     return max(left, key=lambda entry: entry.start)
